@@ -1,0 +1,53 @@
+/* Folding: events into a state, a state into a view, rows saved and continued. Role: the way from the log to what readers see.
+ *
+ * Invariants:
+ *  1. A view equals the fold of all events of its streams up to its position, by the scripts of one generation.
+ *  2. A saved row is used only under its own fingerprint, and only when the event at its position still bears its id;
+ *     otherwise the fold begins at the first event.
+ *  3. States are kept as bytes (canonical JSON), never as Lua values, so that a continued fold and a fresh one cannot differ. */
+#ifndef FOLD_FOLD_H
+#define FOLD_FOLD_H
+
+#include "script/script.h"
+#include "store/store.h"
+
+/* What a fold stands on; all borrowed for the call. */
+typedef struct fold_context {
+  const base_env *env;
+  store *store;
+  script_app *app;
+} fold_context;
+
+/* One instance of a projection, as of when it was last read. For one thread at a time. It keeps its generation alive. */
+typedef struct fold_instance fold_instance;
+
+/* Errors: not_found (no such projection), misuse (an id where the projection has none, an empty one where it has), invalid. */
+int fold_open(const fold_context *context, const char *projection, const char *id, bool use_saved, fold_instance **instance,
+              annal_error *error);
+void fold_close(fold_instance *instance); /* accepts NULL */
+
+/* Reads what is new (everything, the first time) and folds it. The other calls do this at first use by themselves. Drops staged
+ * events and a history laid in. */
+int fold_refresh(fold_instance *instance, annal_error *error);
+
+/* Appends the view, canonical JSON: with `staged` events laid over the state, and checked against `shape`. */
+int fold_view(fold_instance *instance, base_buf *out, annal_error *error);
+
+/* Lays events over what was read, without storing them. They are checked as for a save (script_check_event) unless they bear a
+ * position. All or none. */
+int fold_apply(fold_instance *instance, const annal_event *events, size_t count, annal_error *error);
+
+/* Replaces what was read by these events alone, in the order given. All or none. */
+int fold_from_history(fold_instance *instance, const annal_event *events, size_t count, annal_error *error);
+
+/* Writes the row. Errors: misuse while events are staged that are not stored or a history is laid in, not_found without events. */
+int fold_save(fold_instance *instance, store_status *status, annal_error *error);
+
+/* Facts; they read at first use as the others do. `latest_event_id` is "" and position 0 when there is no event. */
+int fold_position(fold_instance *instance, int64_t *position, const char **latest_event_id, annal_error *error);
+/* The streams of this instance, borrowed. */
+int fold_streams(fold_instance *instance, const annal_stream **streams, size_t *count, annal_error *error);
+const char *fold_id(const fold_instance *instance);
+const script_projection *fold_projection(const fold_instance *instance);
+
+#endif

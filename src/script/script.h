@@ -1,0 +1,116 @@
+/* Scripts: an app's directory, loaded as one immutable generation, and the sandboxed Lua states that run it. Role: everything
+ * that is Lua of the user's; it knows neither SQL nor where events are kept.
+ *
+ * A script_app (generation) is immutable, counted, and shared by threads. A script_state belongs to one thread between
+ * script_acquire and script_give_back; states are made on demand, kept, and end with their app. Every run of a script is under
+ * the instruction budget and the memory quota; whatever a script does ends in an error for its caller (`script` or `budget`).
+ * A state whose script overran its budget or memory is thrown away when it is given back. */
+#ifndef SCRIPT_SCRIPT_H
+#define SCRIPT_SCRIPT_H
+
+#include "base/buf.h"
+#include "base/env.h"
+#include <lua.h>
+
+typedef struct script_app script_app;
+typedef struct script_state script_state;
+
+typedef struct script_options {
+  int64_t budget; /* VM instructions a call */
+  size_t memory;  /* bytes a state may hold */
+} script_options;
+
+/* ---- Generations ------------------------------------------------------------------------------------------------------- */
+
+/* Loads every script under `directory`, or nothing. Errors: not_found (no such directory), script (where = file:line), budget. */
+int script_load(const base_env *env, const script_options *options, const char *directory, script_app **app, annal_error *error);
+script_app *script_retain(script_app *app);
+void script_release(script_app *app); /* accepts NULL */
+const char *script_directory(const script_app *app);
+
+typedef enum script_keep { SCRIPT_KEEP_LIVE, SCRIPT_KEEP_BACKGROUND, SCRIPT_KEEP_INLINE } script_keep;
+
+/* An event type as declared. */
+typedef struct script_event {
+  const char *type;
+  int version;
+  const char *schema; /* canonical JSON description of the fields, as hashed into fingerprints */
+  const char *where;  /* file:line of its declaration */
+} script_event;
+
+/* `by`, resolved: the event types whose instance id stands in `identifier`. */
+typedef struct script_by {
+  const char *identifier;
+  const char *const *types;
+  size_t type_count;
+} script_by;
+
+typedef struct script_projection {
+  const char *name;
+  const char *fingerprint; /* HASH_TEXT_BYTES - 1 digits; "v" and the number where `version` pins it */
+  const char *where;       /* file:line of its declaration */
+  script_keep keep;
+  const char *const *types; /* the event types it has handlers for, bytewise order */
+  size_t type_count;
+  const script_by *by; /* empty: one instance for the whole store, id "", or `streams` */
+  size_t by_count;
+  bool has_streams; /* its streams are made by its function of the id */
+} script_projection;
+
+/* Bytewise order of name; NULL when there is none. */
+const script_event *script_find_event(const script_app *app, const char *type);
+const script_event *script_events(const script_app *app, size_t *count);
+const script_projection *script_find_projection(const script_app *app, const char *name);
+const script_projection *script_projections(const script_app *app, size_t *count);
+
+/* ---- States ------------------------------------------------------------------------------------------------------------ */
+
+int script_acquire(script_app *app, script_state **state, annal_error *error);
+void script_give_back(script_state *state); /* accepts NULL; pops everything */
+script_app *script_app_of(script_state *state);
+/* The state's main Lua thread. Only API that cannot raise may be used on it outside script_protect. */
+lua_State *script_lua(script_state *state);
+
+/* Runs `body(L, context)` protected, on the state's Lua thread: an error (memory, or script_raise inside) comes back as the
+ * code. The stack is as before afterwards. `body` answers 0, or a code after having filled *error. Not under the budget: only C
+ * code of ours runs in it, which calls scripts by script_call. */
+typedef int script_body(lua_State *L, void *context, annal_error *error);
+int script_protect(script_state *state, script_body *body, void *context, annal_error *error);
+
+/* [-(arguments + 1), +results on success, +0 otherwise, m] Inside script_protect: calls the function below its arguments under
+ * the budget. Errors: `script` (where = file:line, message without it) or `budget`; `what` ("reducer items of SHOPPING_CART")
+ * comes first in the message. */
+int script_call(script_state *state, int arguments, int results, const char *what, annal_error *error);
+
+/* ---- What the layers above ask of it ----------------------------------------------------------------------------------- */
+
+/* Checks an event that is to be saved against its declaration: type declared, data against schema, `validate`. `version` 0
+ * becomes the current one; another than the current one is `invalid`. Appends the data as it is to be stored, canonical
+ * (optional nulls gone, 2.0 for an integer written as 2). Errors: invalid (where = "data.items[3]"), script, budget. */
+int script_check_event(script_state *state, const char *type, int *version, const char *data, size_t size, base_buf *out,
+                       annal_error *error);
+
+/* The streams of one instance. Freed by script_free_streams. `by`: one stream for each identifier; `streams`: what its function
+ * answers (checked: `script`); neither: all of its types, and the id must be "" (`misuse`). */
+typedef struct script_streams {
+  annal_stream *streams;
+  size_t count;
+  void *memory; /* everything the streams point to */
+} script_streams;
+int script_instance_streams(script_state *state, const script_projection *projection, const char *id, script_streams *out,
+                            annal_error *error);
+void script_free_streams(const base_env *env, script_streams *streams);
+
+/* [-0, +1, m] Inside script_protect: the definition of a projection as a Lua table, one for the life of the state:
+ *   { whole = { init = value | function, on = { TYPE = function } } }                               or
+ *   { fields = { { name = "items", init = …, on = { … } }, … in bytewise order of name } },
+ *   and in both: view = function or nil, shape = function(view) → nil, or (message, path) when the view does not fit; or nil. */
+void script_push_projection(script_state *state, const script_projection *projection);
+
+/* [-0, +1, m] Inside script_protect: the table that a handler is given for `event`: id, position, type, version, created_at
+ * (text), data, metadata; for staged events id, position, created_at may be absent. Each call makes a fresh one. Fields are
+ * decoded when first looked at, so `event` must stay as it is until script_end_event; a look after that raises. */
+void script_push_event(script_state *state, const annal_event *event);
+void script_end_event(script_state *state);
+
+#endif

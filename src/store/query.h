@@ -1,0 +1,55 @@
+/* Selections as SQL: the one table of queries. Role: turns streams and fields into a statement and its parameters for either
+ * backend; the differences between the two stand in a dialect and nowhere else. The text depends on the shape of the selection
+ * only (names of fields, numbers of values), never on a value: so it can be the key of a cache of prepared statements, and no
+ * value ever becomes SQL. Field names were checked to be names and are quoted.
+ *
+ * One stream: one SELECT along an index. Several: the positions of each, along its own index and limited, united (so that each
+ * event comes once), ordered, limited, and joined with the events by position: one statement, one snapshot. */
+#ifndef STORE_QUERY_H
+#define STORE_QUERY_H
+
+#include "base/buf.h"
+
+typedef struct query_dialect {
+  /* Appends the placeholder of parameter `number`, from 1; `integer` says whether it is an int64 or a text. */
+  void (*placeholder)(base_buf *sql, size_t number, bool integer);
+  /* Appends the expression that is the text of the top-level field `name` of the JSON column `column`: the same expression that
+   * the indexes of declared fields are made of; SQL NULL for null and absent. */
+  void (*field)(base_buf *sql, const char *column, const char *name);
+  /* Appends a condition that is true when that field is a string, number or boolean (not an object or array). It is added only
+   * where a filter value begins with '{' or '[', which no number or boolean does but a string may. */
+  void (*field_is_scalar)(base_buf *sql, const char *column, const char *name);
+} query_dialect;
+
+typedef struct query_param {
+  const char *text; /* borrowed from the selection; NULL: an integer */
+  int64_t integer;
+} query_param;
+
+typedef struct query {
+  const query_dialect *dialect;
+  base_buf sql;
+  query_param *params;
+  size_t count;
+  size_t capacity;
+  bool failed; /* no memory; also when sql.failed */
+} query;
+
+void query_init(query *q, const base_env *env, const query_dialect *dialect);
+void query_free(query *q);
+
+/* Pieces. */
+void query_text(query *q, const char *sql);
+void query_add_int(query *q, int64_t value);      /* placeholder and parameter */
+void query_add_text(query *q, const char *value); /* likewise */
+/* Appends "type in (…) and <field> in (…) and …", or "true". */
+void query_add_stream(query *q, const annal_stream *stream);
+void query_add_fields(query *q, const char *column, const annal_field *fields, size_t count);
+
+/* SELECT `columns` FROM `table` for events above `after` (0: all; a stream's own `after` counts where it is higher), up to and
+ * including `up_to` (0: no bound), of `streams` (0: all events), in order of position, at most `limit` (0: none).
+ * `columns` are qualified with "e.". */
+void query_select_events(query *q, const char *columns, const char *table, const annal_stream *streams, size_t stream_count,
+                         int64_t after, int64_t up_to, uint64_t limit, bool reverse);
+
+#endif

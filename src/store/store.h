@@ -1,0 +1,127 @@
+/* What a store must do. Role: the one face of the log towards fold/ and api/; the backends behind it stand in directories of
+ * their own and are known by nobody but store.c.
+ *
+ * Invariants, on every backend:
+ *  1. Position order is commit order, without gaps: who has read up to p has missed nothing at or below p.
+ *  2. What store_append answered as stored is durable. All events of one save are stored, or none.
+ *  3. A save's ids are looked at before its condition, the condition before the insert, all under the one lock.
+ *  4. Rows of projections only move forward.
+ * A store may be used from any thread. Strings handed up are NUL-terminated, JSON is canonical. Texts handed down were checked
+ * (limits, UTF-8, no U+0000, canonical JSON) by whoever calls; streams and conditions are checked here (store_check_streams). */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "base/buf.h"
+#include "base/env.h"
+
+typedef struct store store;
+
+/* Opens by location (see annal_open). `options` has every default filled in and must outlive the store, as must `env`.
+ * Makes or migrates the tables unless no_create or read_only say otherwise; adds indexes for newly declared fields. */
+int store_open(const base_env *env, const char *location, const annal_options *options, store **out, annal_error *error);
+void store_close(store *s);
+
+/* Ends what is under way with `unavailable` "interrupted". Async-signal-safe. */
+void store_interrupt(store *s);
+
+/* ---- Saving ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct store_save {
+  annal_event *events;              /* in: id, type, version, data, metadata; out: position and created_at as stored */
+  size_t count;                     /* at least 1 */
+  const annal_condition *condition; /* or NULL */
+  bool keep_created_at;             /* import: created_at is given, must not step back, must not lie in the future */
+  bool was_stored;                  /* out: all the ids were stored before, with equal content; nothing new was written */
+} store_save;
+
+/* Saves all events or none. An id that is stored with equal content (type, version, data, metadata) for all events: the stored
+ * positions and times are answered, `was_stored` is set. Some of the ids stored, or one with other content: `duplicate`.
+ * Errors: conflict (names the stream and the newer event), duplicate, busy, unavailable (in_doubt when nobody can know), misuse. */
+int store_append(store *s, store_save *save, annal_error *error);
+
+/* ---- Reading ----------------------------------------------------------------------------------------------------------- */
+
+/* The newest position and its event's id ("" and 0 in an empty store). */
+typedef struct store_head {
+  int64_t position;
+  char id[65];
+} store_head_info;
+int store_head(store *s, store_head_info *head, annal_error *error);
+
+/* The position of a stored event; `not_found`, naming the id, when it is not stored. */
+int store_position_of(store *s, const char *id, int64_t *position, annal_error *error);
+
+typedef struct store_cursor store_cursor;
+
+/* Events of one page: borrowed until the next call on the cursor. */
+typedef struct store_page {
+  const annal_event *events;
+  size_t count; /* 0: the read is over */
+} store_page;
+
+/* Begins a read; after_id and before_id are resolved first (not_found). The head is taken first and never passed. */
+int store_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error);
+int store_cursor_next(store_cursor *cursor, store_page *page, annal_error *error);
+void store_cursor_close(store_cursor *cursor); /* accepts NULL */
+
+/* ---- Rows of projections ----------------------------------------------------------------------------------------------- */
+
+typedef struct store_row {
+  const char *type;
+  const char *fingerprint; /* "" for rows saved by hand */
+  const char *id;
+  const char *state; /* JSON; NULL for rows saved by hand */
+  size_t state_size;
+  const char *data; /* JSON: the view */
+  size_t data_size;
+  int64_t position; /* of latest_event_id */
+  const char *latest_event_id;
+  int64_t created_at; /* microseconds; out only */
+  int64_t updated_at;
+  bool stale; /* out only: made by other code than was asked for */
+} store_row;
+
+typedef enum store_status { STORE_CREATED, STORE_UPDATED, STORE_SKIPPED } store_status;
+const char *store_status_name(store_status status); /* "created" … */
+
+/* Writes rows in one transaction, locked in order of (type, fingerprint, id). A row gives way to a higher position only; with
+ * fingerprint "" to an equal one too. statuses has room for `count`, may be NULL. */
+int store_put_rows(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error);
+
+/* One snapshot, one round trip: the row of (type, fingerprint, id), if there is one, and the events of `streams` from its
+ * position on (inclusive: the first should bear its latest_event_id; the caller checks), or from the first event without a row.
+ * *row is zeroed (position 0) when there is none, and borrowed until the cursor is closed. */
+int store_read_row(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
+                   size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
+
+typedef struct store_query {
+  const char *type;
+  const char *fingerprint; /* the loaded code's; an id without a row of it answers with its newest other row, marked stale.
+                              "" (rows saved by hand): only those */
+  const char *id;          /* or NULL: every id */
+  const annal_field *data; /* fields of the view; all must match */
+  size_t data_count;
+} store_query;
+
+/* Called for each row in bytewise order of id, borrowed during the call; a non-zero answer ends the query, which answers 0. */
+typedef int store_each_row(void *context, const store_row *row);
+int store_query_rows(store *s, const store_query *query, store_each_row *each, void *context, annal_error *error);
+
+/* ---- Looking after it -------------------------------------------------------------------------------------------------- */
+
+/* Called once a finding: one line. */
+typedef void store_finding(void *context, const char *line);
+/* Looks through the whole store: positions without gaps, ids unique, times that never step back, canonical JSON, rows that
+ * point to their events, indexes as declared, the file's own integrity. Findings are counted, and are no error. */
+int store_check(store *s, store_finding *finding, void *context, uint64_t *findings, annal_error *error);
+
+/* The DDL, with grants where the backend has roles, as a person would run it. Needs no connection: the location's kind and the
+ * options' names decide. */
+int store_ddl(const base_env *env, const char *location, const annal_options *options, base_buf *out, annal_error *error);
+
+/* The rules of DESIGN "a value matches": names are names, every stream says something or `all`, no list is empty, nothing is
+ * beyond its limit. `misuse` or `invalid`, naming the stream and the field. `what`: "streams", "data". */
+int store_check_streams(const annal_stream *streams, size_t count, bool condition, annal_error *error);
+int store_check_fields(const annal_field *fields, size_t count, const char *what, annal_error *error);
+
+#endif
