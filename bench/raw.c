@@ -1,0 +1,171 @@
+/* The raw limit by libpq and sqlite3; see raw.h. */
+#include "raw.h"
+
+#include "bench.h"
+#include <arpa/inet.h>
+#include <libpq-fe.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct raw_connection {
+  PGconn *pg;
+  sqlite3 *sqlite;
+  sqlite3_stmt *insert, *select;
+  char copy[256];
+};
+
+static void pg_run(raw_connection *raw, const char *sql) {
+  PGresult *result = PQexec(raw->pg, sql);
+  ExecStatusType status = PQresultStatus(result);
+  if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_COPY_IN)
+    bench_die("raw: %s: %s", sql, PQerrorMessage(raw->pg));
+  PQclear(result);
+}
+
+static void pg_prepare(raw_connection *raw, const char *name, const char *sql) {
+  PGresult *result = PQprepare(raw->pg, name, sql, 0, NULL);
+  if (PQresultStatus(result) != PGRES_COMMAND_OK) bench_die("raw: %s: %s", sql, PQerrorMessage(raw->pg));
+  PQclear(result);
+}
+
+static void sqlite_run(raw_connection *raw, const char *sql) {
+  char *message = NULL;
+  if (sqlite3_exec(raw->sqlite, sql, NULL, NULL, &message) != SQLITE_OK) bench_die("raw: %s: %s", sql, message);
+}
+
+static raw_connection *open_postgres(raw_connection *raw, const char *location, const char *schema) {
+  raw->pg = PQconnectdb(location);
+  if (PQstatus(raw->pg) != CONNECTION_OK) bench_die("raw: %s", PQerrorMessage(raw->pg));
+  char sql[512];
+  snprintf(sql, sizeof sql, "set search_path to \"%s\"", schema);
+  pg_run(raw, sql);
+  pg_run(raw, "set client_min_messages to warning");
+  pg_prepare(raw, "insert",
+             "insert into events (position, id, type, version, data, created_at) values ($1, $2, $3, 1, $4, now())");
+  pg_prepare(raw, "head", "select coalesce(max(position), 0) from events");
+  pg_prepare(raw, "cart",
+             "select position, id, type, version, data, metadata, created_at from events where (data->>'cartId') collate \"C\" = "
+             "$1 and position > $2 "
+             "order by position");
+  return raw;
+}
+
+static raw_connection *open_sqlite(raw_connection *raw, const char *location) {
+  if (sqlite3_open(location, &raw->sqlite) != SQLITE_OK) bench_die("raw: %s", sqlite3_errmsg(raw->sqlite));
+  sqlite3_busy_timeout(raw->sqlite, 10000);
+  sqlite_run(raw, "pragma journal_mode = wal");
+  sqlite_run(raw, "pragma synchronous = full");
+  const char *insert =
+      "insert into events (position, id, type, version, data, created_at) values (?1, ?2, ?3, 1, ?4, 1767225600000000 + ?1)";
+  const char *select =
+      "select position, id, type, version, data, metadata, created_at from events where case json_type(data,'$.cartId') when "
+      "'text' then "
+      "data->>'$.cartId' when 'null' then null else data->'$.cartId' end = ?1 and position > ?2 order by position";
+  if (sqlite3_prepare_v2(raw->sqlite, insert, -1, &raw->insert, NULL) ||
+      sqlite3_prepare_v2(raw->sqlite, select, -1, &raw->select, NULL))
+    bench_die("raw: %s", sqlite3_errmsg(raw->sqlite));
+  return raw;
+}
+
+raw_connection *raw_open(const char *location, const char *schema) {
+  raw_connection *raw = calloc(1, sizeof *raw);
+  if (!raw) bench_die("out of memory");
+  return strchr(location, '=') || strstr(location, "://") ? open_postgres(raw, location, schema) : open_sqlite(raw, location);
+}
+
+void raw_close(raw_connection *raw) {
+  if (raw->pg) PQfinish(raw->pg);
+  sqlite3_finalize(raw->insert);
+  sqlite3_finalize(raw->select);
+  if (raw->sqlite) sqlite3_close(raw->sqlite);
+  free(raw);
+}
+
+int64_t raw_head(raw_connection *raw) {
+  int64_t head = 0;
+  if (raw->pg) {
+    PGresult *result = PQexecPrepared(raw->pg, "head", 0, NULL, NULL, NULL, 0);
+    head = atoll(PQgetvalue(result, 0, 0));
+    PQclear(result);
+  } else {
+    sqlite3_stmt *statement;
+    sqlite3_prepare_v2(raw->sqlite, "select coalesce(max(position), 0) from events", -1, &statement, NULL);
+    if (sqlite3_step(statement) == SQLITE_ROW) head = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+  }
+  return head;
+}
+
+static void insert_one_pg(raw_connection *raw, const raw_event *e) {
+  char position[24];
+  snprintf(position, sizeof position, "%lld", (long long)e->position);
+  const char *values[4] = {position, e->id, e->event.type, e->event.data};
+  PGresult *result = PQexecPrepared(raw->pg, "insert", 4, values, NULL, NULL, 0);
+  if (PQresultStatus(result) != PGRES_COMMAND_OK) bench_die("raw insert: %s", PQerrorMessage(raw->pg));
+  PQclear(result);
+}
+
+static void insert_one_sqlite(raw_connection *raw, const raw_event *e) {
+  sqlite3_bind_int64(raw->insert, 1, e->position);
+  sqlite3_bind_text(raw->insert, 2, e->id, -1, SQLITE_STATIC);
+  sqlite3_bind_text(raw->insert, 3, e->event.type, -1, SQLITE_STATIC);
+  sqlite3_bind_text(raw->insert, 4, e->event.data, -1, SQLITE_STATIC);
+  if (sqlite3_step(raw->insert) != SQLITE_DONE) bench_die("raw insert: %s", sqlite3_errmsg(raw->sqlite));
+  sqlite3_reset(raw->insert);
+}
+
+void raw_insert(raw_connection *raw, const raw_event *events, size_t count) {
+  if (raw->pg) {
+    if (count > 1) pg_run(raw, "begin");
+    for (size_t i = 0; i < count; i++) insert_one_pg(raw, &events[i]);
+    if (count > 1) pg_run(raw, "commit");
+  } else {
+    sqlite_run(raw, "begin immediate");
+    for (size_t i = 0; i < count; i++) insert_one_sqlite(raw, &events[i]);
+    sqlite_run(raw, "commit");
+  }
+}
+
+void raw_bulk(raw_connection *raw, const raw_event *events, size_t count) {
+  if (!raw->pg) {
+    raw_insert(raw, events, count);
+    return;
+  }
+  pg_run(raw, "copy events (position, id, type, version, data, created_at) from stdin");
+  char line[512];
+  for (size_t i = 0; i < count; i++) {
+    const raw_event *e = &events[i];
+    int size = snprintf(line, sizeof line, "%lld\t%s\t%s\t1\t%s\t2026-01-01T00:00:00Z\n", (long long)e->position, e->id,
+                        e->event.type, e->event.data);
+    if (PQputCopyData(raw->pg, line, size) != 1) bench_die("raw copy: %s", PQerrorMessage(raw->pg));
+  }
+  PQputCopyEnd(raw->pg, NULL);
+  for (PGresult *result; (result = PQgetResult(raw->pg)) != NULL;) {
+    if (PQresultStatus(result) != PGRES_COMMAND_OK) bench_die("raw copy: %s", PQerrorMessage(raw->pg));
+    PQclear(result);
+  }
+}
+
+size_t raw_read_cart(raw_connection *raw, const char *cart, int64_t after) {
+  size_t count = 0;
+  if (raw->pg) {
+    char position[24];
+    snprintf(position, sizeof position, "%lld", (long long)after);
+    const char *values[2] = {cart, position};
+    PGresult *result = PQexecPrepared(raw->pg, "cart", 2, values, NULL, NULL, 1);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) bench_die("raw select: %s", PQerrorMessage(raw->pg));
+    count = (size_t)PQntuples(result);
+    PQclear(result);
+  } else {
+    sqlite3_bind_text(raw->select, 1, cart, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(raw->select, 2, after);
+    while (sqlite3_step(raw->select) == SQLITE_ROW) {
+      if (!sqlite3_column_text(raw->select, 4)) bench_die("raw select: no data");
+      count++;
+    }
+    sqlite3_reset(raw->select);
+  }
+  return count;
+}
