@@ -20,6 +20,11 @@
 #define LIMIT_PAGE_EVENTS 1000      /* a page of small events is about 250 KiB: memory stays flat, round trips rare */
 #define LIMIT_PAGE_BYTES (4u << 20) /* where events are large, a page ends here */
 
+#define LIMIT_STREAMS 256           /* in one selection: SQLite unites at most 500 SELECTs */
+#define LIMIT_STREAM_VALUES 10000   /* types and filter values in one selection: SQLite takes 32,766 parameters, libpq 65,535 */
+#define LIMIT_BRANCHES 64           /* places of an index merged by one statement: beyond, planning costs more than a sort */
+#define LIMIT_BRANCH_VALUES 900     /* parameters of one stream so merged: 32 of them stay below those 32,766 */
+
 /* ---- Scripts ---- */
 #define LIMIT_BUDGET 10000000       /* VM instructions a handler call: about 0.1 s */
 #define LIMIT_LOAD_BUDGET 100000000 /* and for loading an app */

@@ -2,11 +2,13 @@
  * queue of saves) and SQLite or PostgreSQL. A backend's struct begins with `struct store`, so that a store * is its self.
  *
  * The neutral half has done, before a backend is called: checks of streams and fields (store_check_streams, …), `misuse` for
- * writing on a read-only store, resolving of after_id and before_id of reads into positions. */
+ * writing on a read-only store, ids that come twice in one save, resolving of after_id and before_id of reads into positions
+ * (after and before of the selection and of its streams are then set, the ids NULL). */
 #ifndef STORE_BACKEND_H
 #define STORE_BACKEND_H
 
 #include "store/store.h"
+#include <pthread.h>
 
 /* One save in a batch, with its own answer. */
 typedef struct store_entry {
@@ -29,13 +31,18 @@ typedef struct store_backend {
                   size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
   int (*put_rows)(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error);
   int (*query_rows)(store *s, const store_query *query, store_each_row *each, void *context, annal_error *error);
+  /* What check.c, which reads all events by `read`, cannot see: the file's own integrity, indexes and tables as declared, rows
+   * whose position and latest_event_id are of no event, rows whose JSON is not canonical (store_check_row). */
   int (*check)(store *s, store_finding *finding, void *context, uint64_t *findings, annal_error *error);
 } store_backend;
+
+struct store_queue; /* saves that wait for their turn, queue.c */
 
 struct store {
   const store_backend *backend;
   const base_env *env;
   const annal_options *options;
+  struct store_queue *queue; /* store.c's */
 };
 
 /* A backend's struct begins with `struct store_cursor`. */
@@ -47,6 +54,38 @@ typedef struct store_cursor_backend {
 struct store_cursor {
   const store_cursor_backend *backend;
 };
+
+/* ---- What both backends say and do alike (check.c) ------------------------------------------------------------------------ */
+
+/* The tables' version that this program makes, and the oldest program that may use what it makes. A program of version p opens
+ * tables whose oldest_program <= p. */
+#define STORE_TABLES_VERSION 1
+#define STORE_OLDEST_PROGRAM 1
+
+/* `place` names the store in messages: a path, or host and database without password. */
+int store_fail_newer(annal_error *error, const char *place, int64_t version, int64_t oldest);              /* misuse */
+int store_fail_foreign(annal_error *error, const char *place, const char *table);                          /* corrupt */
+int store_fail_names(annal_error *error, const char *place, const char *events, const char *projections); /* misuse: has these */
+int store_fail_missing(annal_error *error, const char *place);                                             /* not_found: no store there */
+
+/* Answers of a save. `number` is the place of the event or stream in its list, `count` the length of that list. */
+int store_fail_duplicate(annal_error *error, const annal_event *event, size_t number, size_t count, int64_t position);
+int store_fail_partly_stored(annal_error *error, const annal_event *stored, size_t number, const annal_event *missing);
+int store_fail_conflict(annal_error *error, const annal_condition *condition, size_t number, const char *newer_id,
+                        int64_t newer_position);
+int store_fail_conflict_missing(annal_error *error, const annal_condition *condition, size_t number);
+/* The id that stands for stream `number` of a condition: its own, or latest_event_id; NULL: no match may exist. */
+const char *store_condition_id(const annal_condition *condition, size_t number);
+/* keep_created_at: `invalid` where the time steps back or lies in the future. */
+int store_check_time(annal_error *error, const annal_event *event, size_t number, size_t count, int64_t previous, int64_t now);
+
+/* A deep copy in one block, for cursors, which outlive the call they were made in; base_free gives it back. NULL: no memory. */
+annal_stream *store_copy_streams(const base_env *env, const annal_stream *streams, size_t count);
+
+/* Reports a row whose state or data is not canonical JSON. `scratch` is used and left. */
+void store_check_row(const store_row *row, base_buf *scratch, store_finding *finding, void *context, uint64_t *findings);
+/* Formats one finding and counts it. */
+void store_report(store_finding *finding, void *context, uint64_t *findings, const char *format, ...) ANNAL_PRINTF(4, 5);
 
 /* The two there are; store.c chooses by location. `location` is what stands behind the scheme for SQLite, the whole conninfo
  * for PostgreSQL. */

@@ -3,8 +3,9 @@
  * only (names of fields, numbers of values), never on a value: so it can be the key of a cache of prepared statements, and no
  * value ever becomes SQL. Field names were checked to be names and are quoted.
  *
- * One stream: one SELECT along an index. Several: the positions of each, along its own index and limited, united (so that each
- * event comes once), ordered, limited, and joined with the events by position: one statement, one snapshot. */
+ * One stream: one SELECT along an index. Several, or one whose index would have to be read at several places (some types, or
+ * some values of a declared field): the positions of each, along its own index and limited, united (so that each event comes
+ * once), ordered, limited, and the events by position: one statement, one snapshot, and no page reads more than it needs. */
 #ifndef STORE_QUERY_H
 #define STORE_QUERY_H
 
@@ -28,6 +29,8 @@ typedef struct query_param {
 
 typedef struct query {
   const query_dialect *dialect;
+  const char *const *declared; /* fields of events that have an index; may be set after query_init, else NULL */
+  size_t declared_count;
   base_buf sql;
   query_param *params;
   size_t count;
@@ -42,8 +45,12 @@ void query_free(query *q);
 void query_text(query *q, const char *sql);
 void query_add_int(query *q, int64_t value);      /* placeholder and parameter */
 void query_add_text(query *q, const char *value); /* likewise */
-/* Appends "type in (…) and <field> in (…) and …", or "true". */
+/* A parameter alone, for texts that name their first parameters themselves (?1, $1). */
+void query_bind_int(query *q, int64_t value);
+void query_bind_text(query *q, const char *value);
+/* Appends "e.type in (…) and <field of e.data> in (…) and …", or "true". */
 void query_add_stream(query *q, const annal_stream *stream);
+/* Appends " AND <field> in (…)" for each field: it stands behind another condition. */
 void query_add_fields(query *q, const char *column, const annal_field *fields, size_t count);
 
 /* SELECT `columns` FROM `table` for events above `after` (0: all; a stream's own `after` counts where it is higher), up to and

@@ -1,0 +1,305 @@
+/* The neutral half of the store: locations, what is refused before any SQL, resolving of ids. Role: implements store.h on top of
+ * a backend (backend.h), which it alone chooses. Used by fold/ and api/. */
+#include "store/store.h"
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/text.h"
+#include "store/backend.h"
+#include "store/queue.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Locations --------------------------------------------------------------------------------------------------------- */
+
+/* What a conninfo may begin with (libpq 15, "Parameter Key Words"): a path that looks so is written "sqlite:host=x.db". */
+static const char *const conninfo_words[] = {"host",
+                                             "hostaddr",
+                                             "port",
+                                             "dbname",
+                                             "user",
+                                             "password",
+                                             "passfile",
+                                             "service",
+                                             "sslmode",
+                                             "sslcert",
+                                             "sslkey",
+                                             "sslrootcert",
+                                             "application_name",
+                                             "connect_timeout",
+                                             "options",
+                                             "target_session_attrs",
+                                             "keepalives",
+                                             "gssencmode",
+                                             "krbsrvname",
+                                             "channel_binding",
+                                             "client_encoding",
+                                             "fallback_application_name",
+                                             "require_auth",
+                                             NULL};
+
+static bool starts_with(const char *text, const char *start) { return strncmp(text, start, strlen(start)) == 0; }
+
+static bool is_conninfo(const char *location) {
+  location += strspn(location, " ");
+  size_t size = strspn(location, "abcdefghijklmnopqrstuvwxyz_");
+  const char *after = location + size + strspn(location + size, " ");
+  if (size == 0 || *after != '=') return false;
+  for (size_t i = 0; conninfo_words[i]; i++)
+    if (strlen(conninfo_words[i]) == size && strncmp(conninfo_words[i], location, size) == 0) return true;
+  return false;
+}
+
+/* Sorts a location: *postgres, and what the backend is to get. The message shows the scheme alone, for behind it may stand a
+ * password. */
+static int parse_location(const char *location, bool *postgres, const char **rest, annal_error *error) {
+  *postgres = false;
+  *rest = location;
+  if (!location || !*location)
+    return error_set(error, ANNAL_MISUSE, NULL,
+                     "the location of the store is empty; give a path, \"sqlite:path\", \":memory:\", "
+                     "\"postgresql://…\" or a conninfo (\"host=… dbname=…\")");
+  if (starts_with(location, "postgresql://") || starts_with(location, "postgres://") || is_conninfo(location)) {
+    *postgres = true;
+    return ANNAL_OK;
+  }
+  if (starts_with(location, "sqlite:")) {
+    *rest = location + strlen("sqlite:");
+    if (!**rest) return error_set(error, ANNAL_MISUSE, NULL, "\"sqlite:\" lacks the path behind the colon");
+    return ANNAL_OK;
+  }
+  size_t scheme = strspn(location, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-.");
+  if (scheme > 0 && starts_with(location + scheme, "://"))
+    return error_set(error, ANNAL_MISUSE, NULL,
+                     "\"%.*s://\" is no kind of store; there are \"sqlite:path\" and \"postgresql://…\"",
+                     scheme > 40 ? 40 : (int)scheme, location);
+  return ANNAL_OK;
+}
+
+static int check_names(const annal_options *options, annal_error *error) {
+  char shown[96];
+  const char *names[] = {options->schema, options->events, options->projections};
+  const char *what[] = {"schema", "events", "projections"};
+  for (size_t i = 0; i < 3; i++)
+    if (!text_is_name(names[i]))
+      return error_set(error, ANNAL_MISUSE, what[i],
+                       "the name \"%s\" may only have letters, digits and _, no digit first, and at most %d bytes",
+                       text_show(names[i], shown), LIMIT_NAME_BYTES);
+  if (strcasecmp(options->events, options->projections) == 0)
+    return error_set(error, ANNAL_MISUSE, "projections", "events and projections cannot share the table \"%s\"", options->events);
+  for (size_t i = 1; i < 3; i++) {
+    bool taken = strncasecmp(names[i], "annal_", 6) == 0 || strncasecmp(names[i], "sqlite_", 7) == 0 ||
+                 strncasecmp(names[i], "pg_", 3) == 0;
+    if (taken)
+      return error_set(error, ANNAL_MISUSE, what[i], "the name \"%s\" begins like a table of annal's or the database's own",
+                       names[i]);
+  }
+  return ANNAL_OK;
+}
+
+static int check_declared(const char *const *names, size_t count, const char *what, annal_error *error) {
+  char shown[96];
+  for (size_t i = 0; i < count; i++)
+    if (!names[i] || !text_is_name(names[i]))
+      return error_set(error, ANNAL_MISUSE, what,
+                       "\"%s\" is no name of a field: letters, digits and _, no digit first, at most %d bytes",
+                       names[i] ? text_show(names[i], shown) : "", LIMIT_NAME_BYTES);
+  return ANNAL_OK;
+}
+
+static int check_indexes(const annal_options *options, annal_error *error) {
+  char shown[96];
+  for (size_t i = 0; i < options->index_count; i++) {
+    const annal_index *index = &options->indexes[i];
+    if (!index->name || !text_is_name(index->name) || strncasecmp(index->name, "sqlite_", 7) == 0)
+      return error_set(error, ANNAL_MISUSE, "indexes", "\"%s\" is no name for an index",
+                       index->name ? text_show(index->name, shown) : "");
+    if (!index->on || (strcmp(index->on, "events") != 0 && strcmp(index->on, "projections") != 0))
+      return error_set(error, ANNAL_MISUSE, "indexes", "index \"%s\" must be on \"events\" or \"projections\"", index->name);
+    if (!index->sql || !*index->sql) return error_set(error, ANNAL_MISUSE, "indexes", "index \"%s\" has no sql", index->name);
+    for (size_t j = 0; j < i; j++)
+      if (strcasecmp(index->name, options->indexes[j].name) == 0)
+        return error_set(error, ANNAL_MISUSE, "indexes", "index \"%s\" is there twice", index->name);
+  }
+  return ANNAL_OK;
+}
+
+static int check_options(const annal_options *options, annal_error *error) {
+  int result = check_names(options, error);
+  if (!result) result = check_declared(options->data_indexes, options->data_index_count, "data_indexes", error);
+  if (!result) result = check_declared(options->projection_indexes, options->projection_index_count, "projection_indexes", error);
+  if (!result) result = check_indexes(options, error);
+  return result;
+}
+
+int store_open(const base_env *env, const char *location, const annal_options *options, store **out, annal_error *error) {
+  bool postgres;
+  const char *rest;
+  *out = NULL;
+  int result = parse_location(location, &postgres, &rest, error);
+  if (!result) result = check_options(options, error);
+  if (result) return result;
+  struct store_queue *queue = queue_new(env);
+  if (!queue) return error_memory(error);
+  result = postgres ? postgres_open(env, rest, options, out, error) : sqlite_open(env, rest, options, out, error);
+  if (result) {
+    queue_free(queue);
+    *out = NULL;
+    return result;
+  }
+  (*out)->queue = queue;
+  return ANNAL_OK;
+}
+
+void store_close(store *s) {
+  if (!s) return;
+  struct store_queue *queue = s->queue;
+  s->backend->close(s);
+  queue_free(queue);
+}
+
+void store_interrupt(store *s) { s->backend->interrupt(s); }
+
+int store_ddl(const base_env *env, const char *location, const annal_options *options, base_buf *out, annal_error *error) {
+  bool postgres;
+  const char *rest;
+  int result = parse_location(location, &postgres, &rest, error);
+  if (!result) result = check_options(options, error);
+  if (result) return result;
+  return postgres ? postgres_ddl(env, options, out, error) : sqlite_ddl(env, options, out, error);
+}
+
+/* ---- Saving ------------------------------------------------------------------------------------------------------------ */
+
+static int refuse_read_only(store *s, annal_error *error) {
+  if (!s->options->read_only) return ANNAL_OK;
+  return error_set(error, ANNAL_MISUSE, NULL, "the store was opened read-only");
+}
+
+static int compare_ids(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* Two events of one save cannot bear one id: neither could be told from a retry of the other. */
+static int check_ids_differ(store *s, const store_save *save, annal_error *error) {
+  char shown[96];
+  if (save->count < 2) return ANNAL_OK;
+  const char **ids = base_calloc(s->env, save->count, sizeof *ids);
+  if (!ids) return error_memory(error);
+  for (size_t i = 0; i < save->count; i++) ids[i] = save->events[i].id;
+  qsort(ids, save->count, sizeof *ids, compare_ids);
+  int result = ANNAL_OK;
+  for (size_t i = 1; i < save->count && !result; i++)
+    if (strcmp(ids[i - 1], ids[i]) == 0)
+      result = error_set(error, ANNAL_DUPLICATE, "id", "the id \"%s\" comes twice in one save", text_show(ids[i], shown));
+  base_free(s->env, ids);
+  return result;
+}
+
+static int check_save(store *s, const store_save *save, annal_error *error) {
+  int result = refuse_read_only(s, error);
+  if (result) return result;
+  if (save->count == 0) return error_set(error, ANNAL_MISUSE, NULL, "a save without events");
+  if (save->condition) {
+    if (save->condition->stream_count == 0)
+      return error_set(error, ANNAL_MISUSE, "streams",
+                       "a condition without streams guards nothing; leave it out, or say { all = true }");
+    const char *latest = save->condition->latest_event_id;
+    if (latest) result = text_check(latest, 1, LIMIT_ID_BYTES, "latest_event_id", error);
+    if (!result) result = store_check_streams(save->condition->streams, save->condition->stream_count, true, error);
+    if (result) return result;
+  }
+  return check_ids_differ(s, save, error);
+}
+
+int store_append(store *s, store_save *save, annal_error *error) {
+  save->was_stored = false;
+  int result = check_save(s, save, error);
+  if (result) return result;
+  return queue_append(s, save, error);
+}
+
+/* ---- Reading ----------------------------------------------------------------------------------------------------------- */
+
+int store_head(store *s, store_head_info *head, annal_error *error) { return s->backend->head(s, head, error); }
+
+int store_position_of(store *s, const char *id, int64_t *position, annal_error *error) {
+  int result = text_check(id, 1, LIMIT_ID_BYTES, "event id", error);
+  return result ? result : s->backend->position_of(s, id, position, error);
+}
+
+/* The places at which a read begins and ends: given as a position or as an id, never as both. */
+static int resolve_place(store *s, const char *id, int64_t *position, const char *what, annal_error *error) {
+  if (*position < 0) return error_set(error, ANNAL_MISUSE, what, "%s is %lld; positions begin at 1", what, (long long)*position);
+  if (!id) return ANNAL_OK;
+  if (*position) return error_set(error, ANNAL_MISUSE, what, "%s is given as a position and as an event id", what);
+  return store_position_of(s, id, position, error);
+}
+
+static int resolve_streams(store *s, annal_stream *streams, size_t count, annal_error *error) {
+  for (size_t i = 0; i < count; i++) {
+    int result = resolve_place(s, streams[i].after_id, &streams[i].after, "after", error);
+    if (result) return result;
+    streams[i].after_id = NULL;
+  }
+  return ANNAL_OK;
+}
+
+int store_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error) {
+  *cursor = NULL;
+  annal_selection resolved = *selection;
+  int result = store_check_streams(selection->streams, selection->stream_count, false, error);
+  if (!result) result = resolve_place(s, selection->after_id, &resolved.after, "after", error);
+  if (!result) result = resolve_place(s, selection->before_id, &resolved.before, "before", error);
+  if (result) return result;
+  resolved.after_id = resolved.before_id = NULL;
+  annal_stream *streams = NULL;
+  if (selection->stream_count) {
+    streams = base_calloc(s->env, selection->stream_count, sizeof *streams);
+    if (!streams) return error_memory(error);
+    memcpy(streams, selection->streams, selection->stream_count * sizeof *streams);
+    result = resolve_streams(s, streams, selection->stream_count, error);
+  }
+  resolved.streams = streams;
+  if (!result) result = s->backend->read(s, &resolved, cursor, error);
+  base_free(s->env, streams);
+  return result;
+}
+
+int store_cursor_next(store_cursor *cursor, store_page *page, annal_error *error) {
+  *page = (store_page){0};
+  return cursor->backend->next(cursor, page, error);
+}
+
+void store_cursor_close(store_cursor *cursor) {
+  if (cursor) cursor->backend->close(cursor);
+}
+
+/* ---- Rows of projections ----------------------------------------------------------------------------------------------- */
+
+const char *store_status_name(store_status status) {
+  switch (status) {
+  case STORE_CREATED: return "created";
+  case STORE_UPDATED: return "updated";
+  case STORE_SKIPPED: return "skipped";
+  }
+  return "unknown";
+}
+
+int store_put_rows(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error) {
+  int result = refuse_read_only(s, error);
+  if (result || count == 0) return result;
+  return s->backend->put_rows(s, rows, count, statuses, error);
+}
+
+int store_read_row(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
+                   size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error) {
+  *cursor = NULL;
+  *row = (store_row){0};
+  int result = store_check_streams(streams, stream_count, false, error);
+  return result ? result : s->backend->read_row(s, type, fingerprint, id, streams, stream_count, row, cursor, error);
+}
+
+int store_query_rows(store *s, const store_query *query, store_each_row *each, void *context, annal_error *error) {
+  int result = text_check(query->type, 1, LIMIT_TYPE_BYTES, "type", error);
+  if (!result) result = store_check_fields(query->data, query->data_count, "data", error);
+  return result ? result : s->backend->query_rows(s, query, each, context, error);
+}
