@@ -29,7 +29,8 @@ int json_decode(lua_State *L, const char *text, size_t size, unsigned flags, ann
  * Errors: `invalid` with the path in `where`. */
 int json_encode(lua_State *L, int index, unsigned flags, base_buf *out, annal_error *error);
 
-/* [-0, +1, -] The array metatable. */
+/* The next four need two free slots on the stack.
+ * [-0, +1, -] The array metatable. `getmetatable` of an array answers "array", so that no script can write to it. */
 void json_push_array_metatable(lua_State *L);
 /* [-0, +0, -] Whether the table at `index` carries it. */
 bool json_is_array(lua_State *L, int index);

@@ -1,0 +1,263 @@
+/* From Lua values to canonical bytes. Role: states, views and payloads on their way out of scripts; see json_lua.h.
+ *
+ * Nothing here raises, allocates in Lua, or runs a script: tables are walked by lua_next and read raw, so no finalizer can come
+ * between, and the scratch of the state serves one encoding at a time. Members are written as lua_next brings them and put in
+ * order when their object ends. */
+#include "json/json_scan.h"
+#include "json/json_state.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+typedef struct encoder {
+  lua_State *L;
+  json_state *state;
+  base_buf *out;
+  unsigned flags;
+  unsigned depth;
+  const json_frame *frame;
+  annal_error *error;
+} encoder;
+
+static int encode_value(encoder *e, int index);
+
+static int fail(const encoder *e, const char *format, ...) ANNAL_PRINTF(2, 3);
+
+static int fail(const encoder *e, const char *format, ...) {
+  char path[JSON_PATH_BYTES], message[160];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(message, sizeof message, format, arguments);
+  va_end(arguments);
+  json_path(e->frame, false, path);
+  return error_set(e->error, ANNAL_INVALID, path, "%s", message);
+}
+
+/* ---- Tables met, for JSON_TREE ----------------------------------------------------------------------------------------- */
+
+#define SEEN_FIRST 64
+
+static size_t seen_slot(const json_seen *seen, const void *table) {
+  size_t at = (size_t)(((uintptr_t)table >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 20) & (seen->capacity - 1);
+  while (seen->slots[at] && seen->slots[at] != table) at = (at + 1) & (seen->capacity - 1);
+  return at;
+}
+
+static bool seen_grow(json_state *state) {
+  json_seen old = state->seen, *seen = &state->seen;
+  size_t capacity = old.capacity ? old.capacity * 2 : SEEN_FIRST;
+  const void **slots = base_calloc(state->env, capacity, sizeof *slots);
+  if (!slots) return false;
+  *seen = (json_seen){.slots = slots, .capacity = capacity, .count = old.count};
+  for (size_t i = 0; i < old.capacity; i++)
+    if (old.slots[i]) slots[seen_slot(seen, old.slots[i])] = old.slots[i];
+  base_free(state->env, old.slots);
+  return true;
+}
+
+static int see(encoder *e, int index) {
+  json_seen *seen = &e->state->seen;
+  if (2 * (seen->count + 1) > seen->capacity && !seen_grow(e->state)) return error_memory(e->error);
+  const void *table = lua_topointer(e->L, index);
+  size_t at = seen_slot(seen, table);
+  if (seen->slots[at]) return fail(e, "this table stands in the value twice; each place needs a table of its own");
+  seen->slots[at] = table;
+  seen->count++;
+  return 0;
+}
+
+/* ---- Scalars ----------------------------------------------------------------------------------------------------------- */
+
+static int encode_string(encoder *e, int index) {
+  size_t size, before = e->out->size;
+  const char *text = lua_tolstring(e->L, index, &size);
+  if ((e->flags & JSON_NO_NUL) && memchr(text, 0, size)) return fail(e, "U+0000 cannot be stored, and a string has it");
+  if (json_write_string(e->out, text, size)) return 0;
+  e->out->size = before;
+  return fail(e, "a string is not valid UTF-8");
+}
+
+static int encode_number(encoder *e, int index) {
+  char text[JSON_DOUBLE_BYTES];
+  if (lua_isinteger(e->L, index)) {
+    buf_add(e->out, text, json_int_text(lua_tointeger(e->L, index), text));
+    return 0;
+  }
+  double value = lua_tonumber(e->L, index);
+  if (!isfinite(value)) return fail(e, "%s is no number that JSON can write", isnan(value) ? "NaN" : "an infinity");
+  json_add_double(e->out, value);
+  return 0;
+}
+
+/* ---- Arrays ------------------------------------------------------------------------------------------------------------ */
+
+/* [-0, +0, -] Answers how many elements the table has if its keys are exactly 1..n; else refuses it. */
+static int check_elements(encoder *e, int table, lua_Integer *count) {
+  lua_State *L = e->L;
+  lua_Integer highest = 0;
+  *count = 0;
+  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
+    int type = lua_type(L, -2);
+    if (type == LUA_TSTRING) return fail(e, "a table has both elements and named fields");
+    if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) < 1)
+      return fail(e, "a table has a key that is %s; keys are strings, or 1..n in an array",
+                  type == LUA_TNUMBER ? "a number below 1 or a fraction" : lua_typename(L, type));
+    ++*count;
+    if (lua_tointeger(L, -2) > highest) highest = lua_tointeger(L, -2);
+  }
+  if (highest == *count) return 0;
+  return fail(e, "an array has holes: its highest key is %lld, and it has %lld elements", (long long)highest, (long long)*count);
+}
+
+/* [-0, +0, -] The elements by number; for tables whose elements do not lie in order. */
+static int encode_elements(encoder *e, int table, json_frame *frame) {
+  lua_Integer count;
+  int result = check_elements(e, table, &count);
+  for (lua_Integer i = 1; result == 0 && i <= count; i++) {
+    if (i > 1) buf_char(e->out, ',');
+    frame->index = (uint64_t)i;
+    lua_rawgeti(e->L, table, i);
+    result = encode_value(e, lua_gettop(e->L));
+    lua_pop(e->L, 1);
+  }
+  return result;
+}
+
+/* [-2 if more, +0, -] On the stack, if `more`: the first key and its value. */
+static int encode_array(encoder *e, int table, bool more) {
+  lua_State *L = e->L;
+  json_frame frame = {.up = e->frame};
+  size_t before = e->out->size + 1;
+  int result = 0;
+  e->frame = &frame;
+  buf_char(e->out, '[');
+  for (lua_Integer i = 1; more; i++, more = lua_next(L, table)) {
+    if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != i) {
+      lua_pop(L, 2);
+      if (!e->out->failed) e->out->size = before;
+      frame.index = 0;
+      result = encode_elements(e, table, &frame);
+      break;
+    }
+    if (i > 1) buf_char(e->out, ',');
+    frame.index = (uint64_t)i;
+    if ((result = encode_value(e, lua_gettop(L))) != 0) return result;
+    lua_pop(L, 1);
+  }
+  buf_char(e->out, ']');
+  e->frame = frame.up;
+  return result;
+}
+
+/* ---- Objects ----------------------------------------------------------------------------------------------------------- */
+
+/* [-0, +0, -] Writes the member whose key and value are on top of the stack. */
+static int encode_member(encoder *e, json_frame *frame) {
+  lua_State *L = e->L;
+  size_t from = e->out->size, size;
+  int type = lua_type(L, -2);
+  if (type == LUA_TNUMBER) return fail(e, "a table has both elements and named fields");
+  if (type != LUA_TSTRING) return fail(e, "a table has a key that is a %s; keys are strings", lua_typename(L, type));
+  const char *key = lua_tolstring(L, -2, &size);
+  if ((e->flags & JSON_NO_NUL) && memchr(key, 0, size)) return fail(e, "U+0000 cannot be stored, and a key has it");
+  if (!json_write_string(e->out, key, size)) return fail(e, "a key is not valid UTF-8");
+  buf_char(e->out, ':');
+  json_members *members = &e->state->members;
+  json_member *member = json_members_add(members, key, size);
+  if (!member) return error_memory(e->error);
+  member->from = from;
+  size_t mine = members->count - 1;
+  frame->key = key;
+  frame->key_size = size;
+  int result = encode_value(e, lua_gettop(L));
+  frame->key = NULL;
+  members->list[mine].to = e->out->size;
+  return result;
+}
+
+/* [-2 if more, +0, -] As encode_array. */
+static int encode_object(encoder *e, int table, bool more) {
+  json_frame frame = {.up = e->frame};
+  json_members *members = &e->state->members;
+  const json_member *duplicate;
+  size_t base = members->count;
+  e->frame = &frame;
+  buf_char(e->out, '{');
+  for (; more; more = lua_next(e->L, table)) {
+    if (members->count > base) buf_char(e->out, ',');
+    int result = encode_member(e, &frame);
+    if (result != 0) return result;
+    lua_pop(e->L, 1);
+  }
+  if (e->out->failed) return error_memory(e->error); /* before members are moved about in it */
+  if (!json_members_end(members, base, e->out, &duplicate)) return error_memory(e->error);
+  buf_char(e->out, '}');
+  e->frame = frame.up;
+  return 0;
+}
+
+/* ---- Values ------------------------------------------------------------------------------------------------------------ */
+
+/* [-0, +0 on success, anything otherwise, -] */
+static int encode_table(encoder *e, int table) {
+  lua_State *L = e->L;
+  if (e->depth == LIMIT_DEPTH) return fail(e, "nested deeper than %d, or a table contains itself", LIMIT_DEPTH);
+  if (!lua_checkstack(L, 4)) return error_memory(e->error);
+  bool marked = false;
+  if (lua_getmetatable(L, table)) {
+    marked = lua_topointer(L, -1) == e->state->array_metatable;
+    lua_pop(L, 1);
+    if (!marked) return fail(e, "a table has a metatable other than array's");
+  }
+  int result = e->flags & JSON_TREE ? see(e, table) : 0;
+  if (result != 0) return result;
+  e->depth++;
+  lua_pushnil(L);
+  bool more = lua_next(L, table);
+  bool numbered = more && lua_type(L, -2) == LUA_TNUMBER;
+  result = marked || numbered ? encode_array(e, table, more) : encode_object(e, table, more);
+  e->depth--;
+  return result;
+}
+
+static int encode_value(encoder *e, int index) {
+  int type = lua_type(e->L, index);
+  switch (type) {
+  case LUA_TSTRING: return encode_string(e, index);
+  case LUA_TNUMBER: return encode_number(e, index);
+  case LUA_TTABLE: return encode_table(e, index);
+  case LUA_TBOOLEAN: buf_text(e->out, lua_toboolean(e->L, index) ? "true" : "false"); return 0;
+  case LUA_TLIGHTUSERDATA:
+    if (!lua_touserdata(e->L, index)) {
+      buf_text(e->out, "null");
+      return 0;
+    }
+    return fail(e, "a userdata is no JSON value");
+  case LUA_TNIL: return fail(e, "nil is no JSON value; use null");
+  default: return fail(e, "a %s is no JSON value", lua_typename(e->L, type));
+  }
+}
+
+int json_encode(lua_State *L, int index, unsigned flags, base_buf *out, annal_error *error) {
+  int top = lua_gettop(L);
+  size_t before = out->size;
+  if (!lua_checkstack(L, 4)) return error_memory(error);
+  json_state *state = json_state_of(L);
+  if (!state) return error_set(error, ANNAL_MISUSE, NULL, "this Lua state was not prepared for JSON, or is closing");
+  if (!buf_reserve(out, 0)) return error_memory(error);
+  encoder e = {.L = L, .state = state, .out = out, .flags = flags, .error = error};
+  state->members.count = 0;
+  state->seen.count = 0;
+  if ((flags & JSON_TREE) && state->seen.slots) memset(state->seen.slots, 0, state->seen.capacity * sizeof *state->seen.slots);
+  int result = encode_value(&e, lua_absindex(L, index));
+  if (result == 0 && (flags & JSON_OBJECT) && out->bytes[before] != '{') result = fail(&e, "an object is wanted here");
+  if (result == 0 && out->failed) result = error_memory(error);
+  lua_settop(L, top);
+  json_state_trim(state);
+  if (result == 0) return 0;
+  out->size = before;
+  out->failed = false;
+  if (out->bytes) out->bytes[before] = 0;
+  return result;
+}
