@@ -1,0 +1,267 @@
+/* Lua values on their way in: strictly checked, named by their path when they are wrong. Role: every table that a caller of the
+ * Lua face hands in is looked at through these functions. Raw access only; see lua_face.h. */
+#include "api/lua_face.h"
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/text.h"
+#include "json/json_lua.h"
+#include <lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char buffers_key = 0;
+
+/* ---- What this version does not have yet ------------------------------------------------------------------------------- */
+
+/* The one list: an attempt to use a name of it is answered in words instead of "unknown". `what` as in face_unknown. */
+static const struct {
+  const char *what, *name;
+} not_yet[] = {
+    {"field of annal", "testing"},
+    {"field of annal", "caused_by"},
+    {"method of store", "transaction"},
+    {"method of store", "call"},
+    {"method of store", "follow"},
+    {"method of store", "rebuild"},
+    {"option of store:view", "at"},
+    {"option of store:query_projections", "order"},
+    {"option of store:query_projections", "limit"},
+    {"option of store:query_projections", "after"},
+    {"option of store:query_projections", "at_least"},
+    {"option of store:query_projections", "timeout"},
+};
+
+static bool is_not_yet(const char *what, const char *name) {
+  for (size_t i = 0; i < sizeof not_yet / sizeof *not_yet; i++)
+    if (strcmp(not_yet[i].what, what) == 0 && strcmp(not_yet[i].name, name) == 0) return true;
+  return false;
+}
+
+/* ---- Names off by a letter --------------------------------------------------------------------------------------------- */
+
+/* dataIndexes, data_index and Data_Indexes are meant to be data_indexes: case and underscores do not count. */
+static size_t fold_name(const char *name, char out[LIMIT_NAME_BYTES]) {
+  size_t size = 0;
+  for (; *name && size < LIMIT_NAME_BYTES; name++)
+    if (*name != '_') out[size++] = *name >= 'A' && *name <= 'Z' ? (char)(*name - 'A' + 'a') : *name;
+  return size;
+}
+
+/* Insertions, deletions, changes and swaps of neighbours between two names. */
+static size_t name_distance(const char *first, const char *second) {
+  char a[LIMIT_NAME_BYTES], b[LIMIT_NAME_BYTES];
+  size_t m = fold_name(first, a), n = fold_name(second, b);
+  size_t rows[3][LIMIT_NAME_BYTES + 1];
+  for (size_t j = 0; j <= n; j++) rows[0][j] = j;
+  for (size_t i = 1; i <= m; i++) {
+    size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *two_above = rows[(i + 1) % 3];
+    row[0] = i;
+    for (size_t j = 1; j <= n; j++) {
+      size_t best = above[j - 1] + (a[i - 1] != b[j - 1]);
+      if (above[j] + 1 < best) best = above[j] + 1;
+      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && two_above[j - 2] + 1 < best)
+        best = two_above[j - 2] + 1;
+      row[j] = best;
+    }
+  }
+  return rows[m % 3][n];
+}
+
+static const char *nearest(const char *key, const char *const *keys) {
+  const char *found = NULL;
+  size_t best = strlen(key) >= 6 ? 2 : 1;
+  for (; *keys; keys++) {
+    size_t distance = name_distance(key, *keys);
+    if (distance < best || (distance == best && !found)) {
+      found = *keys;
+      best = distance;
+    }
+  }
+  return found;
+}
+
+int face_unknown(lua_State *L, const char *where, const char *what, const char *key, const char *const *keys) {
+  char shown[96];
+  text_show(key, shown);
+  if (is_not_yet(what, key)) return face_misuse(L, where, "this version does not have \"%s\", %s, yet", shown, what);
+  const char *near = nearest(key, keys);
+  if (near) return face_misuse(L, where, "\"%s\" is no %s; did you mean \"%s\"?", shown, what, near);
+  luaL_Buffer known;
+  luaL_buffinit(L, &known);
+  for (const char *const *k = keys; *k; k++) {
+    if (k != keys) luaL_addstring(&known, ", ");
+    luaL_addstring(&known, *k);
+  }
+  luaL_pushresult(&known);
+  return face_misuse(L, where, "\"%s\" is no %s; there are: %s", shown, what, lua_tostring(L, -1));
+}
+
+/* ---- What one call needs ----------------------------------------------------------------------------------------------- */
+
+face_scratch face_scratch_open(lua_State *L) {
+  luaL_checkstack(L, 40, "annal");
+  lua_newtable(L);
+  return (face_scratch){.L = L, .anchor = lua_gettop(L)};
+}
+
+void face_keep(face_scratch *scratch) { lua_rawseti(scratch->L, scratch->anchor, ++scratch->kept); }
+
+void *face_room(face_scratch *scratch, size_t count, size_t size) {
+  size_t total;
+  if (__builtin_mul_overflow(count, size, &total)) luaL_error(scratch->L, "annal: too many values");
+  void *room = lua_newuserdatauv(scratch->L, total ? total : 1, 0);
+  memset(room, 0, total);
+  face_keep(scratch);
+  return room;
+}
+
+static int buffer_gc(lua_State *L) {
+  base_buf *buf = lua_touserdata(L, 1);
+  if (buf && buf->env) buf_free(buf);
+  return 0;
+}
+
+base_buf *face_buffer(face_scratch *scratch) {
+  lua_State *L = scratch->L;
+  base_buf *buf = lua_newuserdatauv(L, sizeof *buf, 0);
+  buf_init(buf, face_env(L));
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &buffers_key) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, buffer_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &buffers_key);
+  }
+  lua_setmetatable(L, -2);
+  face_keep(scratch);
+  return buf;
+}
+
+/* ---- Showing and naming ------------------------------------------------------------------------------------------------ */
+
+const char *face_show(lua_State *L, int index, char out[FACE_SHOW_BYTES]) {
+  char shown[96];
+  switch (lua_type(L, index)) {
+  case LUA_TNIL:
+  case LUA_TNONE: snprintf(out, FACE_SHOW_BYTES, "nil"); break;
+  case LUA_TBOOLEAN: snprintf(out, FACE_SHOW_BYTES, "%s", lua_toboolean(L, index) ? "true" : "false"); break;
+  case LUA_TSTRING: snprintf(out, FACE_SHOW_BYTES, "\"%s\"", text_show(lua_tostring(L, index), shown)); break;
+  case LUA_TNUMBER:
+    if (lua_isinteger(L, index)) snprintf(out, FACE_SHOW_BYTES, "%lld", (long long)lua_tointeger(L, index));
+    else snprintf(out, FACE_SHOW_BYTES, "the float %.14g", lua_tonumber(L, index));
+    break;
+  case LUA_TTABLE: snprintf(out, FACE_SHOW_BYTES, "a table"); break;
+  default:
+    snprintf(out, FACE_SHOW_BYTES, "%s%s", json_is_null(L, index) ? "" : "a ",
+             json_is_null(L, index) ? "null" : lua_typename(L, lua_type(L, index)));
+  }
+  return out;
+}
+
+void face_path(char out[FACE_WHERE_BYTES], const char *where, const char *name) {
+  char shown[96];
+  snprintf(out, FACE_WHERE_BYTES, "%.80s%s%s", where, where[0] ? "." : "", text_show(name, shown));
+}
+
+void face_path_at(char out[FACE_WHERE_BYTES], const char *where, lua_Integer number) {
+  snprintf(out, FACE_WHERE_BYTES, "%.160s[%lld]", where, (long long)number);
+}
+
+/* ---- Tables ------------------------------------------------------------------------------------------------------------ */
+
+void face_check_keys(lua_State *L, int index, const char *where, const char *what, const char *const *keys) {
+  char shown[FACE_SHOW_BYTES];
+  index = lua_absindex(L, index);
+  if (lua_type(L, index) != LUA_TTABLE) face_misuse(L, where, "must be a table, not %s", face_show(L, index, shown));
+  lua_pushnil(L);
+  while (lua_next(L, index)) {
+    if (lua_type(L, -2) != LUA_TSTRING) face_misuse(L, where, "%s is no %s", face_show(L, -2, shown), what);
+    size_t size;
+    const char *key = lua_tolstring(L, -2, &size);
+    bool known = false;
+    for (const char *const *k = keys; *k && !known; k++) known = strcmp(*k, key) == 0 && strlen(key) == size;
+    if (!known) face_unknown(L, where, what, key, keys);
+    lua_pop(L, 1);
+  }
+}
+
+int face_field(lua_State *L, int index, const char *key) {
+  index = lua_absindex(L, index);
+  lua_pushstring(L, key);
+  return lua_rawget(L, index);
+}
+
+lua_Integer face_list(lua_State *L, int index, const char *where, const char *of_what) {
+  char shown[FACE_SHOW_BYTES];
+  index = lua_absindex(L, index);
+  if (lua_type(L, index) != LUA_TTABLE)
+    face_misuse(L, where, "must be a list of %s, not %s", of_what, face_show(L, index, shown));
+  lua_Integer size = (lua_Integer)lua_rawlen(L, index), keys = 0;
+  lua_pushnil(L);
+  while (lua_next(L, index)) {
+    lua_pop(L, 1);
+    keys++;
+    if (!lua_isinteger(L, -1))
+      face_misuse(L, where, "must be a list of %s, but has the key %s", of_what, face_show(L, -1, shown));
+    if (lua_tointeger(L, -1) < 1 || lua_tointeger(L, -1) > size)
+      face_misuse(L, where, "must be a list of %s without holes, but has the key %s", of_what, face_show(L, -1, shown));
+  }
+  if (keys == 0) face_misuse(L, where, "is empty: a list of %s has at least one", of_what);
+  if (keys != size) face_misuse(L, where, "must be a list of %s without holes", of_what);
+  return size;
+}
+
+/* ---- Simple values ----------------------------------------------------------------------------------------------------- */
+
+const char *face_text(lua_State *L, int index, const char *where) {
+  char shown[FACE_SHOW_BYTES];
+  if (lua_type(L, index) != LUA_TSTRING) face_misuse(L, where, "must be a string, not %s", face_show(L, index, shown));
+  size_t size;
+  const char *text = lua_tolstring(L, index, &size);
+  annal_error error;
+  if (memchr(text, 0, size)) {
+    error_set(&error, ANNAL_INVALID, where, "%s contains a NUL byte, which no store can keep", face_show(L, index, shown));
+    face_raise(L, &error);
+  }
+  if (!text_is_utf8(text, size)) {
+    error_set(&error, ANNAL_INVALID, where, "%s is not valid UTF-8", face_show(L, index, shown));
+    face_raise(L, &error);
+  }
+  return text;
+}
+
+const char *face_name(lua_State *L, int index, const char *where) {
+  const char *text = face_text(L, index, where);
+  if (!text[0]) face_misuse(L, where, "is empty");
+  return text;
+}
+
+lua_Integer face_integer(lua_State *L, int index, const char *where, lua_Integer least) {
+  char shown[FACE_SHOW_BYTES];
+  int is_integer = 0;
+  lua_Integer value = lua_type(L, index) == LUA_TNUMBER ? lua_tointegerx(L, index, &is_integer) : 0;
+  if (!is_integer) face_misuse(L, where, "must be an integer, not %s", face_show(L, index, shown));
+  if (value < least) face_misuse(L, where, "must be at least %lld, not %lld", (long long)least, (long long)value);
+  return value;
+}
+
+bool face_boolean(lua_State *L, int index, const char *where) {
+  char shown[FACE_SHOW_BYTES];
+  if (!lua_isboolean(L, index)) face_misuse(L, where, "must be true or false, not %s", face_show(L, index, shown));
+  return lua_toboolean(L, index);
+}
+
+const char *face_text_field(face_scratch *scratch, int index, const char *where, const char *key) {
+  char path[FACE_WHERE_BYTES];
+  if (face_field(scratch->L, index, key) == LUA_TNIL) {
+    lua_pop(scratch->L, 1);
+    return NULL;
+  }
+  face_path(path, where, key);
+  const char *text = face_name(scratch->L, -1, path);
+  face_keep(scratch);
+  return text;
+}
