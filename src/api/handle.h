@@ -1,23 +1,31 @@
 /* The handle: one open store, its options, the generation in force. Role: what the C face (api/c_*.c) and the Lua face
- * (api/lua_*.c) share, so that both do the same thing in the same way. */
+ * (api/lua_*.c) share, so that both do the same thing in the same way. Everything here may be called by any thread. */
 #ifndef API_HANDLE_H
 #define API_HANDLE_H
 
 #include "base/ulid.h"
 #include "fold/fold.h"
+#include "fold/intake.h"
 #include "script/script.h"
 #include "store/store.h"
 #include <pthread.h>
 
 struct annal_store {
   base_env env;
-  annal_options options; /* owned copy, every default filled in */
-  char *location;
+  annal_options options; /* every default filled in; what it points to lies in options_memory */
+  void *options_memory;
   store *store;
   base_ulid ulid;
   pthread_mutex_t app_lock;
   script_app *app; /* the generation in force, under app_lock; NULL without scripts */
 };
+
+/* Fills *out with a copy of the options, deep, every default filled in, checked (`misuse`). *memory holds what it points to. */
+int handle_copy_options(const base_env *env, const annal_options *or_null, annal_options *out, void **memory, annal_error *error);
+
+/* A struct of the public header as a caller of this or an older version filled it: `in` begins with its size, `out` gets what was
+ * given and zero for the rest. `misuse`, naming `what`, for a size that cannot be. */
+int handle_sized(const void *in, void *out, size_t out_size, const char *what, annal_error *error);
 
 int handle_open(const char *location, const annal_options *or_null, annal_store **out, annal_error *error);
 void handle_close(annal_store *handle);
@@ -26,17 +34,24 @@ int handle_load(annal_store *handle, const char *directory, annal_error *error);
 /* The generation in force, retained for the caller, who releases it; NULL without scripts. A call takes it once. */
 script_app *handle_app(annal_store *handle);
 
+/* An instance of a projection by the generation in force, which it keeps alive. Closed by fold_close, before the handle.
+ * Errors: those of fold_open; not_found while no scripts are loaded. */
+int handle_projection(annal_store *handle, const char *projection, const char *id, bool use_saved, fold_instance **instance,
+                      annal_error *error);
+
 /* Events on their way in: checked against limits and declarations, made canonical, given ids. Owned by the caller. */
 typedef struct handle_batch {
   const base_env *env;
-  annal_event *events;
+  annal_event *events; /* they live in `intake` */
   size_t count;
-  void *memory;
+  intake intake;
 } handle_batch;
 
-/* Copies and checks; nothing is stored. Errors name the event ("events[2].data.quantity"), a single event without the index. */
+/* Copies and checks; nothing is stored. *batch needs no preparation and is to be freed on success only. Errors name the event
+ * ("events[2].data.quantity"), a single event without the index; misuse without events, duplicate for an id given twice. */
 int handle_prepare(annal_store *handle, const annal_event *events, size_t count, handle_batch *batch, annal_error *error);
-/* Stores what was prepared: positions and times are filled in. */
+/* Stores what was prepared: positions and times are filled in. When the outcome is unknown (error->in_doubt) the ids of the batch
+ * are those to save again. */
 int handle_store(annal_store *handle, handle_batch *batch, const annal_condition *or_null, annal_error *error);
 void handle_free_batch(handle_batch *batch);
 
@@ -47,5 +62,8 @@ int handle_save_row(annal_store *handle, const char *type, const char *id, const
 /* Rows of a type by the loaded code, or those saved by hand where the app does not declare it. */
 int handle_query(annal_store *handle, const annal_query *query, const char *id_or_null, store_each_row *each, void *context,
                  annal_error *error);
+
+/* Appends a row as a canonical JSON object: data, id, latest_event_id, position, stale, updated_at (RFC 3339). */
+void handle_add_row(base_buf *out, const store_row *row);
 
 #endif

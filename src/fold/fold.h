@@ -8,39 +8,47 @@
 #ifndef FOLD_FOLD_H
 #define FOLD_FOLD_H
 
+#include "fold/declared.h"
 #include "script/script.h"
 #include "store/store.h"
 
-/* What a fold stands on; all borrowed for the call. */
+/* What a fold stands on. Borrowed: env, store and the names of fields must outlive the instances opened over them; the generation
+ * is retained by each. */
 typedef struct fold_context {
   const base_env *env;
   store *store;
   script_app *app;
+  declared_fields view_fields; /* fields of views that the store indexes */
 } fold_context;
 
 /* One instance of a projection, as of when it was last read. For one thread at a time. It keeps its generation alive. */
 typedef struct fold_instance fold_instance;
 
-/* Errors: not_found (no such projection), misuse (an id where the projection has none, an empty one where it has), invalid. */
+/* Errors: not_found (no such projection), misuse (an id where the projection has none, an empty one where it has), invalid;
+ * script and budget where the projection makes its streams by a function. */
 int fold_open(const fold_context *context, const char *projection, const char *id, bool use_saved, fold_instance **instance,
               annal_error *error);
 void fold_close(fold_instance *instance); /* accepts NULL */
 
 /* Reads what is new (everything, the first time) and folds it. The other calls do this at first use by themselves. Drops staged
- * events and a history laid in. */
+ * events and a history laid in. When it fails the instance is as before. */
 int fold_refresh(fold_instance *instance, annal_error *error);
 
 /* Appends the view, canonical JSON: with `staged` events laid over the state, and checked against `shape`. */
 int fold_view(fold_instance *instance, base_buf *out, annal_error *error);
 
-/* Lays events over what was read, without storing them. They are checked as for a save (script_check_event) unless they bear a
- * position. All or none. */
+/* Lays events over what was read, without storing them, as if they were stored: those that are not of this instance's streams
+ * change nothing, nor do those whose position was read already. They are checked as for a save (script_check_event) unless they
+ * bear a position. All or none. Errors name the event ("events[2].data.quantity") where there are several. */
 int fold_apply(fold_instance *instance, const annal_event *events, size_t count, annal_error *error);
 
-/* Replaces what was read by these events alone, in the order given. All or none. */
+/* Replaces what was read by these events alone, in the order given; those that are not of this instance's streams change nothing.
+ * All or none. */
 int fold_from_history(fold_instance *instance, const annal_event *events, size_t count, annal_error *error);
 
-/* Writes the row. Errors: misuse while events are staged that are not stored or a history is laid in, not_found without events. */
+/* Writes the row. Staged events that all bear a position are stored already: then it reads again first, so that the row holds
+ * them in their places. Errors: misuse while events are staged that are not stored or a history is laid in, not_found without
+ * events, invalid where a declared field of the view is too long. */
 int fold_save(fold_instance *instance, store_status *status, annal_error *error);
 
 /* Facts; they read at first use as the others do. `latest_event_id` is "" and position 0 when there is no event. */

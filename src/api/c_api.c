@@ -1,0 +1,175 @@
+/* The C interface, annal.h, over the handle. Role: checks that pointers are there, turns results into texts, and nothing more. */
+#include "annal.h"
+
+#include "api/handle.h"
+#include "base/error.h"
+#include "json/json.h"
+#include <string.h>
+
+/* The caller may not want to know what was wrong; everybody below does. */
+#define OWN_ERROR(given)                                                                                                         \
+  annal_error unwanted;                                                                                                          \
+  if (!(given)) (given) = &unwanted;                                                                                             \
+  error_clear(given)
+
+static int missing(const char *what, annal_error *error) { return error_set(error, ANNAL_MISUSE, NULL, "%s is NULL", what); }
+
+int annal_open(const char *location, const annal_options *or_null, annal_store **out, annal_error *error) {
+  OWN_ERROR(error);
+  if (!out) return missing("the place for the store", error);
+  annal_store *opened;
+  int code = handle_open(location, or_null, &opened, error);
+  if (!code) *out = opened;
+  return code;
+}
+
+void annal_close(annal_store *handle) { handle_close(handle); }
+
+int annal_load(annal_store *handle, const char *directory, annal_error *error) {
+  OWN_ERROR(error);
+  return handle ? handle_load(handle, directory, error) : missing("the store", error);
+}
+
+/* Scripts are reloaded in a later version: until then what annal_load loaded stays in force, and this call changes nothing. */
+int annal_reload(annal_store *handle, annal_error *error) {
+  OWN_ERROR(error);
+  return handle ? ANNAL_OK : missing("the store", error);
+}
+
+void annal_interrupt(annal_store *handle) {
+  if (handle) store_interrupt(handle->store);
+}
+
+/* ---- Events ------------------------------------------------------------------------------------------------------------ */
+
+static void add_events(base_buf *out, const handle_batch *batch) {
+  buf_char(out, '[');
+  for (size_t i = 0; i < batch->count; i++) {
+    if (i > 0) buf_char(out, ',');
+    json_add_event(out, &batch->events[i]);
+  }
+  buf_char(out, ']');
+}
+
+static void add_ids(base_buf *out, const handle_batch *batch) {
+  buf_text(out, "{\"ids\":[");
+  for (size_t i = 0; i < batch->count; i++) {
+    if (i > 0) buf_char(out, ',');
+    json_add_string(out, batch->events[i].id, strlen(batch->events[i].id));
+  }
+  buf_text(out, "]}");
+}
+
+/* Room for what an event becomes in JSON, whatever has to be escaped: taken before the save, because once events are stored there
+ * must be no way left to say that they are not. */
+static bool reserve_result(base_buf *out, const handle_batch *batch) {
+  size_t size = 16;
+  for (size_t i = 0; i < batch->count; i++) {
+    const annal_event *event = &batch->events[i];
+    size += event->data_size + event->metadata_size + 6 * (strlen(event->id) + strlen(event->type)) + 256;
+  }
+  return buf_reserve(out, size);
+}
+
+static int save_batch(annal_store *handle, handle_batch *batch, const annal_condition *or_null, annal_text *stored_or_null,
+                      annal_error *error) {
+  base_buf text;
+  buf_init(&text, &handle->env);
+  if (stored_or_null && !reserve_result(&text, batch)) return error_memory(error);
+  int code = handle_store(handle, batch, or_null, error);
+  if (stored_or_null && (!code || error->in_doubt)) {
+    if (code) add_ids(&text, batch);
+    else add_events(&text, batch);
+    buf_take(&text, stored_or_null);
+  }
+  buf_free(&text);
+  return code;
+}
+
+int annal_save(annal_store *handle, const annal_event *events, size_t count, const annal_condition *or_null,
+               annal_text *stored_or_null, annal_error *error) {
+  OWN_ERROR(error);
+  if (stored_or_null) *stored_or_null = (annal_text){0};
+  if (!handle) return missing("the store", error);
+  handle_batch batch;
+  int code = handle_prepare(handle, events, count, &batch, error);
+  if (code) return code;
+  code = save_batch(handle, &batch, or_null, stored_or_null, error);
+  handle_free_batch(&batch);
+  return code;
+}
+
+static int read_pages(store_cursor *cursor, annal_each *each, void *context, annal_error *error) {
+  store_page page;
+  for (;;) {
+    int code = store_cursor_next(cursor, &page, error);
+    if (code || page.count == 0) return code;
+    for (size_t i = 0; i < page.count; i++)
+      if (each(context, &page.events[i])) return ANNAL_OK;
+  }
+}
+
+int annal_read(annal_store *handle, const annal_selection *selection, annal_each *each, void *context, annal_error *error) {
+  OWN_ERROR(error);
+  if (!handle) return missing("the store", error);
+  if (!selection || !each) return missing(selection ? "the callback" : "the selection", error);
+  annal_selection given;
+  store_cursor *cursor = NULL;
+  int code = handle_sized(selection, &given, sizeof given, "annal_selection", error);
+  if (!code) code = store_read(handle->store, &given, &cursor, error);
+  if (!code) code = read_pages(cursor, each, context, error);
+  store_cursor_close(cursor);
+  return code;
+}
+
+/* ---- Projections ------------------------------------------------------------------------------------------------------- */
+
+int annal_view(annal_store *handle, const char *projection, const char *id, const annal_view_options *or_null, annal_text *view,
+               annal_error *error) {
+  OWN_ERROR(error);
+  if (!view) return missing("the place for the view", error);
+  *view = (annal_text){0};
+  if (!handle) return missing("the store", error);
+  annal_view_options options = {.size = sizeof options};
+  fold_instance *instance;
+  int code = or_null ? handle_sized(or_null, &options, sizeof options, "annal_view_options", error) : ANNAL_OK;
+  if (!code) code = handle_projection(handle, projection, id, !options.ignore_saved, &instance, error);
+  if (code) return code;
+  base_buf text;
+  buf_init(&text, &handle->env);
+  code = fold_view(instance, &text, error);
+  if (!code && options.save) code = fold_save(instance, NULL, error);
+  if (!code && !buf_take(&text, view)) code = error_memory(error);
+  buf_free(&text);
+  fold_close(instance);
+  return code;
+}
+
+static int add_row(void *context, const store_row *row) {
+  base_buf *rows = context;
+  if (rows->size > 1) buf_char(rows, ',');
+  handle_add_row(rows, row);
+  return rows->failed;
+}
+
+int annal_query_projections(annal_store *handle, const annal_query *query, annal_text *rows, annal_error *error) {
+  OWN_ERROR(error);
+  if (!rows) return missing("the place for the rows", error);
+  *rows = (annal_text){0};
+  if (!handle) return missing("the store", error);
+  if (!query) return missing("the query", error);
+  base_buf text;
+  buf_init(&text, &handle->env);
+  buf_char(&text, '[');
+  int code = handle_query(handle, query, NULL, add_row, &text, error);
+  buf_char(&text, ']');
+  if (!code && !buf_take(&text, rows)) code = error_memory(error);
+  buf_free(&text);
+  return code;
+}
+
+void annal_text_free(annal_store *handle, annal_text *text) {
+  if (!handle || !text) return;
+  base_free(&handle->env, (void *)(uintptr_t)text->bytes);
+  *text = (annal_text){0};
+}

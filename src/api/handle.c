@@ -1,0 +1,83 @@
+/* The handle: opening, closing, the generation in force; see handle.h. */
+#include "api/handle.h"
+
+#include "base/error.h"
+#include "base/text.h"
+
+int handle_open(const char *location, const annal_options *or_null, annal_store **out, annal_error *error) {
+  *out = NULL;
+  annal_options given = {.size = sizeof given};
+  base_env env;
+  if (!location || !*location)
+    return error_set(error, ANNAL_MISUSE, NULL,
+                     "the location is missing: a path, \"sqlite:path\", \":memory:\" or \"postgresql://...\"");
+  int code = or_null ? handle_sized(or_null, &given, sizeof given, "annal_options", error) : ANNAL_OK;
+  if (code) return code;
+  base_env_init(&env, &given);
+  annal_store *handle = base_calloc(&env, 1, sizeof *handle);
+  if (!handle) return error_memory(error);
+  handle->env = env;
+  ulid_init(&handle->ulid);
+  pthread_mutex_init(&handle->app_lock, NULL);
+  code = handle_copy_options(&handle->env, &given, &handle->options, &handle->options_memory, error);
+  if (!code) code = store_open(&handle->env, location, &handle->options, &handle->store, error);
+  if (!code && handle->options.app) code = handle_load(handle, handle->options.app, error);
+  if (code) {
+    handle_close(handle);
+    return code;
+  }
+  *out = handle;
+  return ANNAL_OK;
+}
+
+void handle_close(annal_store *handle) {
+  if (!handle) return;
+  script_release(handle->app);
+  if (handle->store) store_close(handle->store);
+  ulid_destroy(&handle->ulid);
+  pthread_mutex_destroy(&handle->app_lock);
+  base_env env = handle->env;
+  base_free(&env, handle->options_memory);
+  base_free(&env, handle);
+}
+
+int handle_load(annal_store *handle, const char *directory, annal_error *error) {
+  if (!directory || !*directory) return error_set(error, ANNAL_MISUSE, NULL, "the directory of scripts is missing");
+  script_options options = {.budget = handle->options.budget, .memory = handle->options.memory};
+  script_app *app;
+  int code = script_load(&handle->env, &options, directory, &app, error);
+  if (code) return code;
+  pthread_mutex_lock(&handle->app_lock);
+  script_app *old = handle->app;
+  handle->app = app;
+  pthread_mutex_unlock(&handle->app_lock);
+  script_release(old);
+  return ANNAL_OK;
+}
+
+script_app *handle_app(annal_store *handle) {
+  pthread_mutex_lock(&handle->app_lock);
+  script_app *app = handle->app ? script_retain(handle->app) : NULL;
+  pthread_mutex_unlock(&handle->app_lock);
+  return app;
+}
+
+int handle_projection(annal_store *handle, const char *projection, const char *id, bool use_saved, fold_instance **instance,
+                      annal_error *error) {
+  char shown[96];
+  *instance = NULL;
+  if (!projection || !*projection) return error_set(error, ANNAL_MISUSE, NULL, "the name of the projection is missing");
+  script_app *app = handle_app(handle);
+  if (!app)
+    return error_set(error, ANNAL_NOT_FOUND, NULL,
+                     "there is no projection \"%s\": no scripts are loaded; open with an app, or load one",
+                     text_show(projection, shown));
+  fold_context context = {
+      .env = &handle->env,
+      .store = handle->store,
+      .app = app,
+      .view_fields = {.names = handle->options.projection_indexes, .count = handle->options.projection_index_count}};
+  int code = fold_open(&context, projection, id ? id : "", use_saved, instance, error);
+  script_release(app);
+  return code;
+}

@@ -1,0 +1,96 @@
+/* Rows of projections: those saved by hand, and queries over all of them; see handle.h. */
+#include "api/handle.h"
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/text.h"
+#include "json/json.h"
+#include <string.h>
+
+static int check_row(annal_store *handle, const char *type, const char *id, const char *data, const char *latest_event_id,
+                     annal_error *error) {
+  if (!type || !id || !data || !latest_event_id)
+    return error_set(error, ANNAL_MISUSE, NULL, "a row needs type, id, data and latest_event_id");
+  int code = text_check(type, 1, LIMIT_TYPE_BYTES, "the type of the row", error);
+  if (!code) code = text_check(id, 1, LIMIT_VALUE_BYTES, "the id of the row", error);
+  if (!code) code = text_check(latest_event_id, 1, LIMIT_ID_BYTES, "latest_event_id", error);
+  if (code) return code;
+  script_app *app = handle_app(handle);
+  const script_projection *projection = app ? script_find_projection(app, type) : NULL;
+  if (projection)
+    code = error_set(error, ANNAL_MISUSE, NULL,
+                     "%s is a projection of the app (%s): its rows are saved by its own instances, not by hand", type,
+                     projection->where);
+  script_release(app);
+  return code;
+}
+
+static int check_view(annal_store *handle, const base_buf *view, annal_error *error) {
+  declared_fields fields = {.names = handle->options.projection_indexes, .count = handle->options.projection_index_count};
+  if (view->size > LIMIT_EVENT_BYTES)
+    return error_set(error, ANNAL_INVALID, "data", "the row has %zu bytes of data, at most %u are allowed", view->size,
+                     LIMIT_EVENT_BYTES);
+  int code = declared_check(&fields, view->bytes, view->size, error);
+  if (code) error_where_prefix(error, "data");
+  return code;
+}
+
+int handle_save_row(annal_store *handle, const char *type, const char *id, const char *data, size_t size,
+                    const char *latest_event_id, store_status *status, annal_error *error) {
+  int code = check_row(handle, type, id, data, latest_event_id, error);
+  if (code) return code;
+  base_buf view;
+  buf_init(&view, &handle->env);
+  code = json_canonical(data, size ? size : strlen(data), JSON_OBJECT | JSON_NO_NUL, &view, error);
+  if (code == ANNAL_INVALID) error_where_prefix(error, "data");
+  if (!code) code = check_view(handle, &view, error);
+  int64_t position = 0;
+  if (!code) code = store_position_of(handle->store, latest_event_id, &position, error);
+  if (!code) {
+    store_row row = {.type = type,
+                     .fingerprint = "",
+                     .id = id,
+                     .data = view.bytes,
+                     .data_size = view.size,
+                     .position = position,
+                     .latest_event_id = latest_event_id};
+    code = store_put_rows(handle->store, &row, 1, status, error);
+  }
+  buf_free(&view);
+  return code;
+}
+
+int handle_query(annal_store *handle, const annal_query *query, const char *id_or_null, store_each_row *each, void *context,
+                 annal_error *error) {
+  annal_query given;
+  int code = handle_sized(query, &given, sizeof given, "annal_query", error);
+  if (code) return code;
+  if (!given.type || !*given.type) return error_set(error, ANNAL_MISUSE, NULL, "a query needs the type of the rows");
+  script_app *app = handle_app(handle);
+  const script_projection *projection = app ? script_find_projection(app, given.type) : NULL;
+  store_query asked = {.type = given.type,
+                       .fingerprint = projection ? projection->fingerprint : "",
+                       .id = id_or_null,
+                       .data = given.data,
+                       .data_count = given.data_count};
+  code = store_query_rows(handle->store, &asked, each, context, error);
+  script_release(app);
+  return code;
+}
+
+void handle_add_row(base_buf *out, const store_row *row) {
+  char time[28];
+  annal_time_text(row->updated_at, time);
+  buf_text(out, "{\"data\":");
+  buf_add(out, row->data, row->data_size);
+  buf_text(out, ",\"id\":");
+  json_add_string(out, row->id, strlen(row->id));
+  buf_text(out, ",\"latest_event_id\":");
+  json_add_string(out, row->latest_event_id, strlen(row->latest_event_id));
+  buf_text(out, ",\"position\":");
+  buf_int(out, row->position);
+  buf_text(out, row->stale ? ",\"stale\":true" : ",\"stale\":false");
+  buf_text(out, ",\"updated_at\":\"");
+  buf_text(out, time);
+  buf_text(out, "\"}");
+}

@@ -1,0 +1,87 @@
+/* Saving events: from what a caller gave to what a store takes; see handle.h. */
+#include "api/handle.h"
+
+#include "base/error.h"
+#include "base/text.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int compare_texts(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* An id given twice would make the second event a retry of the first, and lose it. */
+static int check_ids(const base_env *env, const annal_event *events, size_t count, annal_error *error) {
+  char shown[96];
+  size_t given = 0;
+  const char **ids = base_alloc(env, count * sizeof *ids);
+  if (!ids) return error_memory(error);
+  for (size_t i = 0; i < count; i++)
+    if (events[i].id) ids[given++] = events[i].id;
+  qsort(ids, given, sizeof *ids, compare_texts);
+  int code = ANNAL_OK;
+  for (size_t i = 1; i < given && !code; i++)
+    if (strcmp(ids[i - 1], ids[i]) == 0)
+      code =
+          error_set(error, ANNAL_DUPLICATE, NULL, "the id \"%s\" is given to two events of this save", text_show(ids[i], shown));
+  base_free(env, ids);
+  return code;
+}
+
+static int give_ids(annal_store *handle, const annal_event *events, handle_batch *batch, annal_error *error) {
+  char id[ULID_TEXT_BYTES];
+  int code = ANNAL_OK;
+  for (size_t i = 0; i < batch->count && !code; i++) {
+    if (events[i].id) continue;
+    code = ulid_next(&handle->ulid, &handle->env, id, error);
+    if (!code) code = intake_give_id(&batch->intake, i, id, error);
+  }
+  return code;
+}
+
+static int take_in(script_state *state, const annal_event *events, size_t count, intake *in, annal_error *error) {
+  int code = ANNAL_OK;
+  for (size_t i = 0; i < count && !code; i++) {
+    annal_event event = events[i];
+    event.position = event.created_at = 0; /* of an event that was read before: it is saved anew, or found by its id */
+    code = intake_add(in, state, &event, error);
+    if (code && count > 1) {
+      char prefix[48];
+      snprintf(prefix, sizeof prefix, "events[%zu]", i + 1);
+      error_where_prefix(error, prefix);
+    }
+  }
+  return code;
+}
+
+int handle_prepare(annal_store *handle, const annal_event *events, size_t count, handle_batch *batch, annal_error *error) {
+  *batch = (handle_batch){.env = &handle->env};
+  if (count == 0 || !events) return error_set(error, ANNAL_MISUSE, NULL, "there are no events to save");
+  script_app *app = handle_app(handle);
+  script_state *state = NULL;
+  int code = intake_init(&batch->intake, &handle->env, count, error);
+  batch->intake.identifiers = (declared_fields){.names = handle->options.data_indexes, .count = handle->options.data_index_count};
+  if (!code && app) code = script_acquire(app, &state, error);
+  if (!code) code = take_in(state, events, count, &batch->intake, error);
+  script_give_back(state);
+  script_release(app);
+  batch->count = count;
+  if (!code && count > 1) code = check_ids(&handle->env, events, count, error);
+  if (!code) code = give_ids(handle, events, batch, error);
+  if (!code) code = intake_finish(&batch->intake, error);
+  batch->events = batch->intake.events;
+  if (code) handle_free_batch(batch);
+  return code;
+}
+
+int handle_store(annal_store *handle, handle_batch *batch, const annal_condition *or_null, annal_error *error) {
+  annal_condition condition;
+  int code = or_null ? handle_sized(or_null, &condition, sizeof condition, "annal_condition", error) : ANNAL_OK;
+  if (code) return code;
+  store_save save = {.events = batch->events, .count = batch->count, .condition = or_null ? &condition : NULL};
+  return store_append(handle->store, &save, error);
+}
+
+void handle_free_batch(handle_batch *batch) {
+  intake_free(&batch->intake);
+  *batch = (handle_batch){0};
+}
