@@ -7,9 +7,10 @@
  * '.' or an exponent, so that a float stays a float: positional from 0.0001 to below 1e15 ("0.1", "5.0"), else "1e15", "2.5e-7".
  * `-0` reads as the float -0.0. Equal values have equal bytes.
  *
- * Refused, `invalid`, with the path in `where` and the byte offset (from 0) in the message: anything outside RFC 8259, a byte order mark, invalid UTF-8, lone surrogates, duplicate keys, integers outside int64, numbers that overflow a double,
- * nesting beyond LIMIT_DEPTH. A path is written as Lua would reach the value: "items[3].price" is in the third element; keys that
- * are no names stand as ["so"]. The C locale's rules hold whatever the host has set. All functions: any thread, no globals. */
+ * Refused, `invalid`, with the path in `where` and the byte offset (from 0) in the message: anything outside RFC 8259, a byte
+ * order mark, invalid UTF-8, lone surrogates, duplicate keys, integers outside int64, numbers that overflow a double, nesting
+ * beyond LIMIT_DEPTH. A path is written as Lua would reach the value: "items[3].price" is in the third element; keys that are no
+ * names stand as ["so"]. The C locale's rules hold whatever the host has set. All functions: any thread, no globals. */
 #ifndef JSON_JSON_H
 #define JSON_JSON_H
 

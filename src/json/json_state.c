@@ -67,11 +67,15 @@ json_state *json_state_of(lua_State *L) {
   return state;
 }
 
+/* Not the text: it may be what the caller is about to read. */
 void json_state_trim(json_state *state) {
-  if (state->strings.capacity > KEPT_BYTES || state->text.capacity > KEPT_BYTES ||
-      state->members.capacity * sizeof(json_member) > KEPT_BYTES || state->members.moved.capacity > KEPT_BYTES ||
-      state->seen.capacity * sizeof(void *) > KEPT_BYTES)
-    release(state);
+  if (state->strings.capacity > KEPT_BYTES) buf_free(&state->strings);
+  if (state->members.capacity * sizeof(json_member) > KEPT_BYTES || state->members.moved.capacity > KEPT_BYTES)
+    json_members_free(&state->members);
+  if (state->seen.capacity * sizeof(void *) > KEPT_BYTES) {
+    base_free(state->env, state->seen.slots);
+    state->seen = (json_seen){0};
+  }
 }
 
 void json_push_array_metatable(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &array_key); }
@@ -124,7 +128,7 @@ static int library_encode(lua_State *L) {
   buf_clear(&state->text);
   if (json_encode(L, 1, 0, &state->text, &error) != 0) return raise(L, &error);
   lua_pushlstring(L, state->text.bytes, state->text.size);
-  json_state_trim(state);
+  if (state->text.capacity > KEPT_BYTES) buf_free(&state->text);
   return 1;
 }
 

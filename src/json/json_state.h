@@ -24,7 +24,7 @@ typedef struct json_state {
 /* [-0, +0, -] NULL before json_open and while the state closes. Needs one free slot on the stack. */
 json_state *json_state_of(lua_State *L);
 
-/* Gives back what an unusually large value needed. */
+/* Gives back the scratch that an unusually large value needed, all but `text`. */
 void json_state_trim(json_state *state);
 
 #endif
