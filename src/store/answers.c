@@ -32,6 +32,11 @@ int store_fail_missing(annal_error *error, const char *place) {
 
 /* ---- Saving ------------------------------------------------------------------------------------------------------------ */
 
+int store_fail_no_event(annal_error *error, const char *id) {
+  char shown[96];
+  return error_set(error, ANNAL_NOT_FOUND, NULL, "no event with the id \"%s\" is stored", text_show(id, shown));
+}
+
 static const char *event_where(char where[48], const char *field, size_t number, size_t count) {
   if (count == 1) snprintf(where, 48, "%s", field);
   else snprintf(where, 48, "events[%zu].%s", number, field);

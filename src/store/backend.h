@@ -63,10 +63,13 @@ struct store_cursor {
 #define STORE_OLDEST_PROGRAM 1
 
 /* `place` names the store in messages: a path, or host and database without password. */
-int store_fail_newer(annal_error *error, const char *place, int64_t version, int64_t oldest);              /* misuse */
-int store_fail_foreign(annal_error *error, const char *place, const char *table);                          /* corrupt */
+int store_fail_newer(annal_error *error, const char *place, int64_t version, int64_t oldest);             /* misuse */
+int store_fail_foreign(annal_error *error, const char *place, const char *table);                         /* corrupt */
 int store_fail_names(annal_error *error, const char *place, const char *events, const char *projections); /* misuse: has these */
-int store_fail_missing(annal_error *error, const char *place);                                             /* not_found: no store there */
+int store_fail_missing(annal_error *error, const char *place); /* not_found: no store there */
+
+/* not_found: an id in after or before that no event bears. */
+int store_fail_no_event(annal_error *error, const char *id);
 
 /* Answers of a save. `number` is the place of the event or stream in its list, `count` the length of that list. */
 int store_fail_duplicate(annal_error *error, const annal_event *event, size_t number, size_t count, int64_t position);

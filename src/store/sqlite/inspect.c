@@ -1,0 +1,71 @@
+/* What `check` finds beyond the events themselves: the file's own integrity, indexes, rows. */
+#include "store/sqlite/sqlite.h"
+
+#include "base/error.h"
+#include "base/text.h"
+#include <string.h>
+
+typedef struct inspection {
+  sqlite_store *s;
+  sqlite_conn *conn;
+  store_finding *finding;
+  void *context;
+  uint64_t *findings;
+} inspection;
+
+#define REPORT(i, ...) store_report((i)->finding, (i)->context, (i)->findings, __VA_ARGS__)
+
+static int inspect_file(inspection *i, annal_error *error) {
+  sqlite3_stmt *stmt = sqlite_prepare(i->conn, "PRAGMA integrity_check", error);
+  if (!stmt) return error->code;
+  int result;
+  while ((result = sqlite_step(i->conn, stmt, error)) == SQLITE_ROW) {
+    const char *line = (const char *)sqlite3_column_text(stmt, 0);
+    if (line && strcmp(line, "ok") != 0) REPORT(i, "SQLite: %s", line);
+  }
+  return result == SQLITE_DONE ? ANNAL_OK : result;
+}
+
+static int inspect_indexes(inspection *i, annal_error *error) {
+  sqlite3_stmt *stmt = sqlite_prepare(i->conn, i->s->sql[SQL_CHECK_INDEXES], error);
+  if (!stmt) return error->code;
+  int result;
+  while ((result = sqlite_step(i->conn, stmt, error)) == SQLITE_ROW)
+    if (!sqlite3_column_int(stmt, 1)) REPORT(i, "the index of %s is missing", (const char *)sqlite3_column_text(stmt, 0));
+  return result == SQLITE_DONE ? ANNAL_OK : result;
+}
+
+static int inspect_rows(inspection *i, annal_error *error) {
+  sqlite3_stmt *stmt = sqlite_prepare(i->conn, i->s->sql[SQL_CHECK_ROWS], error);
+  if (!stmt) return error->code;
+  base_buf scratch;
+  buf_init(&scratch, i->s->base.env);
+  int result;
+  while ((result = sqlite_step(i->conn, stmt, error)) == SQLITE_ROW) {
+    store_row row;
+    char shown[96], event[96];
+    if (!sqlite_get_row(stmt, &row)) {
+      sqlite_done(stmt);
+      result = error_memory(error);
+      break;
+    }
+    if (!sqlite3_column_int(stmt, 9))
+      REPORT(i, "row %s \"%s\": the event \"%s\" is not at position %lld", row.type, text_show(row.id, shown),
+             text_show(row.latest_event_id, event), (long long)row.position);
+    store_check_row(&row, &scratch, i->finding, i->context, i->findings);
+  }
+  buf_free(&scratch);
+  return result == SQLITE_DONE ? ANNAL_OK : result;
+}
+
+int sqlite_check(store *s, store_finding *finding, void *context, uint64_t *findings, annal_error *error) {
+  inspection i = {.s = (sqlite_store *)s, .finding = finding, .context = context, .findings = findings};
+  int result = sqlite_take_reader(i.s, &i.conn, error);
+  if (result) return result;
+  i.conn->deadline = 0; /* it reads every page there is */
+  result = inspect_file(&i, error);
+  if (!result) result = inspect_indexes(&i, error);
+  if (!result) result = inspect_rows(&i, error);
+  sqlite_give_back(i.conn);
+  return result;
+}

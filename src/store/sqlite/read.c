@@ -1,0 +1,326 @@
+/* Reading: the head, ids, and cursors, which take a connection for one page at a time. Role: all reads of events. The log only
+ * grows at its end, so pages read one after the other up to a head that was taken first are one snapshot. */
+#include "store/sqlite/sqlite.h"
+
+#include "base/error.h"
+#include "base/limits.h"
+#include <string.h>
+
+#define COLUMNS "e.position, e.created_at, e.version, e.id, e.type, e.data, e.metadata"
+
+typedef struct sqlite_cursor {
+  store_cursor base; /* first */
+  sqlite_store *s;
+  annal_stream *streams; /* one block of our own */
+  size_t stream_count;
+  int64_t after; /* both bounds move as pages are read */
+  int64_t up_to;
+  uint64_t left; /* of the limit */
+  bool reverse;
+  bool over;
+  bool has_page; /* the first one was read at the open; next hands it out */
+  unsigned interrupts;
+  annal_event *events; /* of the page */
+  size_t count;
+  size_t capacity;
+  base_buf texts;     /* of the page */
+  base_buf row_texts; /* of the row */
+} sqlite_cursor;
+
+/* ---- Small questions --------------------------------------------------------------------------------------------------- */
+
+static int read_head(sqlite_store *s, sqlite_conn *conn, store_head_info *head, annal_error *error) {
+  *head = (store_head_info){0};
+  sqlite3_stmt *stmt = sqlite_prepare(conn, s->sql[SQL_HEAD], error);
+  if (!stmt) return error->code;
+  int result = sqlite_step(conn, stmt, error);
+  if (result != SQLITE_ROW) return result == SQLITE_DONE ? ANNAL_OK : result;
+  head->position = sqlite3_column_int64(stmt, 0);
+  const char *id = (const char *)sqlite3_column_text(stmt, 1);
+  result = id ? ANNAL_OK : error_memory(error);
+  if (id) memccpy(head->id, id, 0, sizeof head->id - 1);
+  sqlite_done(stmt);
+  return result;
+}
+
+int sqlite_head(store *s, store_head_info *head, annal_error *error) {
+  sqlite_store *self = (sqlite_store *)s;
+  sqlite_conn *conn;
+  int result = sqlite_take_reader(self, &conn, error);
+  if (result) return result;
+  result = read_head(self, conn, head, error);
+  sqlite_give_back(conn);
+  return result;
+}
+
+int sqlite_position_of(store *s, const char *id, int64_t *position, annal_error *error) {
+  sqlite_store *self = (sqlite_store *)s;
+  sqlite_conn *conn;
+  int result = sqlite_take_reader(self, &conn, error);
+  if (result) return result;
+  sqlite3_stmt *stmt = sqlite_prepare(conn, self->sql[SQL_POSITION_OF], error);
+  if (stmt) sqlite_bind(stmt, 1, id);
+  result = stmt ? sqlite_step(conn, stmt, error) : error->code;
+  if (result == SQLITE_ROW) {
+    *position = sqlite3_column_int64(stmt, 0);
+    sqlite_done(stmt);
+    result = ANNAL_OK;
+  } else if (result == SQLITE_DONE) {
+    result = store_fail_no_event(error, id);
+  }
+  sqlite_give_back(conn);
+  return result;
+}
+
+/* ---- Pages ------------------------------------------------------------------------------------------------------------- */
+
+/* Until a page is whole its texts may move, so an event holds their offsets, and pointers only in the end. */
+static const char *as_offset(size_t offset) { return (const char *)(uintptr_t)offset; }
+static size_t offset_of(const char *text) { return (size_t)(uintptr_t)text; }
+
+/* Copies a column with a NUL; *size is without it. False: no memory. */
+static bool copy_column(base_buf *texts, sqlite3_stmt *stmt, int column, const char **offset, size_t *size) {
+  const void *bytes = sqlite3_column_text(stmt, column);
+  *size = (size_t)sqlite3_column_bytes(stmt, column);
+  if (!bytes || !buf_reserve(texts, *size + 1)) return false;
+  *offset = as_offset(texts->size);
+  buf_add(texts, bytes, *size);
+  buf_char(texts, 0);
+  return true;
+}
+
+static bool add_event(sqlite_cursor *c, sqlite3_stmt *stmt) {
+  if (c->count == c->capacity) {
+    size_t capacity = c->capacity ? c->capacity * 4 : 16;
+    annal_event *events = base_realloc(c->s->base.env, c->events, capacity * sizeof *events);
+    if (!events) return false;
+    c->events = events;
+    c->capacity = capacity;
+  }
+  annal_event *event = &c->events[c->count];
+  *event = (annal_event){.position = sqlite3_column_int64(stmt, 0),
+                         .created_at = sqlite3_column_int64(stmt, 1),
+                         .version = sqlite3_column_int(stmt, 2)};
+  size_t size;
+  if (!copy_column(&c->texts, stmt, 3, &event->id, &size) || !copy_column(&c->texts, stmt, 4, &event->type, &size)) return false;
+  if (!copy_column(&c->texts, stmt, 5, &event->data, &event->data_size)) return false;
+  if (sqlite3_column_type(stmt, 6) != SQLITE_NULL) {
+    if (!copy_column(&c->texts, stmt, 6, &event->metadata, &event->metadata_size)) return false;
+  }
+  c->count++;
+  return true;
+}
+
+static void set_pointers(sqlite_cursor *c) {
+  const char *texts = c->texts.bytes;
+  for (size_t i = 0; i < c->count; i++) {
+    annal_event *event = &c->events[i];
+    event->id = texts + offset_of(event->id);
+    event->type = texts + offset_of(event->type);
+    event->data = texts + offset_of(event->data);
+    /* The texts begin with an id, so that no metadata lies at offset 0. */
+    if (event->metadata) event->metadata = texts + offset_of(event->metadata);
+  }
+}
+
+/* After a page: where the next one begins. */
+static void move_on(sqlite_cursor *c, uint64_t wanted, bool full_of_bytes) {
+  if (c->count == 0 || (c->count < wanted && !full_of_bytes)) c->over = true;
+  c->left -= c->count;
+  if (c->left == 0) c->over = true;
+  if (c->count == 0) return;
+  int64_t last = c->events[c->count - 1].position;
+  if (c->reverse) c->up_to = last - 1;
+  else c->after = last;
+  if (c->after >= c->up_to) c->over = true;
+}
+
+static int run_page(sqlite_cursor *c, sqlite_conn *conn, const query *q, uint64_t wanted, annal_error *error) {
+  sqlite3_stmt *stmt = sqlite_prepare_query(conn, q, error);
+  if (!stmt) return error->code;
+  int result;
+  bool full = false;
+  while ((result = sqlite_step(conn, stmt, error)) == SQLITE_ROW) {
+    bool added = add_event(c, stmt);
+    full = c->texts.size >= LIMIT_PAGE_BYTES;
+    if (added && !full) continue;
+    sqlite_done(stmt);
+    if (!added) return error_memory(error);
+    break;
+  }
+  if (result < 0) return result;
+  set_pointers(c);
+  move_on(c, wanted, full);
+  return ANNAL_OK;
+}
+
+static int read_page(sqlite_cursor *c, sqlite_conn *conn, annal_error *error) {
+  c->count = 0;
+  buf_clear(&c->texts);
+  if (c->over) return ANNAL_OK;
+  uint64_t wanted = c->left < LIMIT_PAGE_EVENTS ? c->left : LIMIT_PAGE_EVENTS;
+  query q;
+  query_init(&q, c->s->base.env, &sqlite_dialect);
+  q.declared = (const char *const *)c->s->declared;
+  q.declared_count = c->s->declared_count;
+  query_select_events(&q, COLUMNS, c->s->events, c->streams, c->stream_count, c->after, c->up_to, wanted, c->reverse);
+  int result = run_page(c, conn, &q, wanted, error);
+  query_free(&q);
+  if (result) c->count = 0;
+  return result;
+}
+
+/* ---- Cursors ----------------------------------------------------------------------------------------------------------- */
+
+static int cursor_next(store_cursor *cursor, store_page *page, annal_error *error) {
+  sqlite_cursor *c = (sqlite_cursor *)cursor;
+  if (c->interrupts != atomic_load(&c->s->interrupts)) return error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted");
+  if (!c->has_page) {
+    c->count = 0;
+    if (!c->over) {
+      sqlite_conn *conn;
+      int result = sqlite_take_reader(c->s, &conn, error);
+      if (result) return result;
+      result = read_page(c, conn, error);
+      sqlite_give_back(conn);
+      if (result) return result;
+    }
+  }
+  c->has_page = false;
+  *page = (store_page){.events = c->events, .count = c->count};
+  return ANNAL_OK;
+}
+
+static void cursor_close(store_cursor *cursor) {
+  sqlite_cursor *c = (sqlite_cursor *)cursor;
+  const base_env *env = c->s->base.env;
+  buf_free(&c->texts);
+  buf_free(&c->row_texts);
+  base_free(env, c->events);
+  base_free(env, c->streams);
+  base_free(env, c);
+}
+
+static const store_cursor_backend cursor_backend = {.next = cursor_next, .close = cursor_close};
+
+static int new_cursor(sqlite_store *s, const annal_stream *streams, size_t count, sqlite_cursor **out, annal_error *error) {
+  sqlite_cursor *c = base_calloc(s->base.env, 1, sizeof *c);
+  if (!c) return error_memory(error);
+  *c = (sqlite_cursor){.base = {.backend = &cursor_backend}, .s = s, .stream_count = count, .left = UINT64_MAX};
+  buf_init(&c->texts, s->base.env);
+  buf_init(&c->row_texts, s->base.env);
+  c->interrupts = atomic_load(&s->interrupts);
+  c->streams = count ? store_copy_streams(s->base.env, streams, count) : NULL;
+  if (count && !c->streams) {
+    cursor_close(&c->base);
+    return error_memory(error);
+  }
+  *out = c;
+  return ANNAL_OK;
+}
+
+/* Sets the bounds by the head and reads the first page, all with one connection. */
+static int begin_read(sqlite_cursor *c, sqlite_conn *conn, int64_t before, annal_error *error) {
+  store_head_info head;
+  int result = read_head(c->s, conn, &head, error);
+  if (result) return result;
+  c->up_to = before && before - 1 < head.position ? before - 1 : head.position;
+  if (c->after >= c->up_to) c->over = true;
+  result = read_page(c, conn, error);
+  c->has_page = !result;
+  return result;
+}
+
+int sqlite_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error) {
+  sqlite_store *self = (sqlite_store *)s;
+  sqlite_cursor *c;
+  int result = new_cursor(self, selection->streams, selection->stream_count, &c, error);
+  if (result) return result;
+  c->after = selection->after;
+  c->reverse = selection->reverse;
+  if (selection->limit) c->left = selection->limit;
+  sqlite_conn *conn;
+  result = sqlite_take_reader(self, &conn, error);
+  if (!result) {
+    result = begin_read(c, conn, selection->before, error);
+    sqlite_give_back(conn);
+  }
+  if (result) cursor_close(&c->base);
+  else *cursor = &c->base;
+  return result;
+}
+
+/* ---- A row and the events beyond it ------------------------------------------------------------------------------------ */
+
+static bool copy_row(sqlite_cursor *c, const store_row *from, store_row *row) {
+  const char *texts[] = {from->type, from->fingerprint, from->id, from->latest_event_id};
+  size_t at[4];
+  for (size_t i = 0; i < 4; i++) {
+    at[i] = c->row_texts.size;
+    buf_add(&c->row_texts, texts[i], strlen(texts[i]) + 1);
+  }
+  size_t data = c->row_texts.size;
+  buf_add(&c->row_texts, from->data, from->data_size + 1);
+  size_t state = c->row_texts.size;
+  if (from->state) buf_add(&c->row_texts, from->state, from->state_size + 1);
+  if (c->row_texts.failed) return false;
+  *row = *from;
+  const char *bytes = c->row_texts.bytes;
+  row->type = bytes + at[0];
+  row->fingerprint = bytes + at[1];
+  row->id = bytes + at[2];
+  row->latest_event_id = bytes + at[3];
+  row->data = bytes + data;
+  if (from->state) row->state = bytes + state;
+  return true;
+}
+
+static int find_row(sqlite_cursor *c, sqlite_conn *conn, const char *type, const char *fingerprint, const char *id,
+                    store_row *row, annal_error *error) {
+  sqlite3_stmt *stmt = sqlite_prepare(conn, c->s->sql[SQL_ROW], error);
+  if (!stmt) return error->code;
+  sqlite_bind(stmt, 1, type);
+  sqlite_bind(stmt, 2, fingerprint);
+  sqlite_bind(stmt, 3, id);
+  int result = sqlite_step(conn, stmt, error);
+  if (result != SQLITE_ROW) return result == SQLITE_DONE ? ANNAL_OK : result;
+  store_row found;
+  bool copied = sqlite_get_row(stmt, &found) && copy_row(c, &found, row);
+  sqlite_done(stmt);
+  return copied ? ANNAL_OK : error_memory(error);
+}
+
+/* A read transaction makes one snapshot of the row, the head and the first page; the pages after it lie below that head. */
+static int read_row_and_page(sqlite_cursor *c, sqlite_conn *conn, const char *type, const char *fingerprint, const char *id,
+                             store_row *row, annal_error *error) {
+  int result = sqlite_run(conn, "BEGIN", error);
+  if (result) return result;
+  result = find_row(c, conn, type, fingerprint, id, row, error);
+  if (!result) {
+    c->after = row->position > 0 ? row->position - 1 : 0;
+    result = begin_read(c, conn, 0, error);
+  }
+  sqlite_rollback(conn); /* nothing was written; and this ends it also after an interruption */
+  return result;
+}
+
+int sqlite_read_row(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
+                    size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error) {
+  sqlite_store *self = (sqlite_store *)s;
+  sqlite_cursor *c;
+  int result = new_cursor(self, streams, stream_count, &c, error);
+  if (result) return result;
+  sqlite_conn *conn;
+  result = sqlite_take_reader(self, &conn, error);
+  if (!result) {
+    result = read_row_and_page(c, conn, type, fingerprint, id, row, error);
+    sqlite_give_back(conn);
+  }
+  if (result) {
+    *row = (store_row){0};
+    cursor_close(&c->base);
+  } else {
+    *cursor = &c->base;
+  }
+  return result;
+}

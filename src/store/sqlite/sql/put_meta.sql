@@ -1,0 +1,1 @@
+INSERT INTO annal_meta (key, value) VALUES (?1, ?2);
