@@ -198,9 +198,11 @@ void face_save(lua_State *L, int owner, int index, const annal_condition *or_nul
   bool is_list;
   annal_event *events = face_events(&scratch, index, "events", false, &count, &is_list);
   lua_batch *batch = face_new_child(L, owner, sizeof *batch, &face_batch_class, batch_end);
-  batch->batch.env = &handle->env;
   annal_error error;
-  if (handle_prepare(handle, events, count, &batch->batch, &error)) face_raise(L, &error);
+  if (handle_prepare(handle, events, count, &batch->batch, &error)) {
+    if (is_list && count == 1 && error.where[0]) error_where_prefix(&error, "events[1]"); /* a list is spoken of as one */
+    face_raise(L, &error);
+  }
   if (handle_store(handle, &batch->batch, or_null, &error)) raise_save(L, batch, &error);
   if (is_list) lua_createtable(L, (int)count, 0);
   for (size_t i = 0; i < count; i++) {

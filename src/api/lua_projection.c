@@ -2,7 +2,6 @@
 #include "api/lua_face.h"
 
 #include "base/error.h"
-#include "base/text.h"
 #include "json/json_lua.h"
 #include <lauxlib.h>
 #include <string.h>
@@ -30,19 +29,7 @@ static lua_projection *open_projection(lua_State *L, bool use_saved) {
     face_misuse(L, "id", "must be a string or an integer, not %s", face_show(L, 3, shown));
   if (!lua_isnil(L, 3)) id = face_text(L, 3, "id");
   lua_projection *self = face_new_child(L, 1, sizeof *self, &face_projection_class, projection_end);
-  script_app *app = handle_app(handle);
-  if (!app) {
-    error_set(&error, ANNAL_NOT_FOUND, NULL,
-              "no projection \"%s\": no scripts are loaded; give annal.open an app, or store:load(dir)", text_show(name, shown));
-    face_raise(L, &error);
-  }
-  fold_context context = {.env = &handle->env, .store = handle->store, .app = app};
-  int code = fold_open(&context, name, id, use_saved, &self->instance, &error);
-  script_release(app); /* the instance keeps it */
-  if (code) {
-    self->instance = NULL;
-    face_raise(L, &error);
-  }
+  if (handle_projection(handle, name, id, use_saved, &self->instance, &error)) face_raise(L, &error);
   return self;
 }
 

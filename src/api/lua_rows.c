@@ -57,22 +57,8 @@ void face_push_saved_row(lua_State *L, const char *type, const char *id, const b
 /* Rows are gathered as JSON text, since no Lua may run while the store answers, and decoded at once. */
 static int add_row(void *context, const store_row *row) {
   base_buf *out = context;
-  char time[28];
-  annal_time_text(row->updated_at, time);
-  buf_text(out, out->size == 1 ? "{\"data\":" : ",{\"data\":");
-  buf_add(out, row->data, row->data_size);
-  buf_text(out, ",\"id\":");
-  json_add_string(out, row->id, strlen(row->id));
-  if (row->latest_event_id && row->latest_event_id[0]) {
-    buf_text(out, ",\"latest_event_id\":");
-    json_add_string(out, row->latest_event_id, strlen(row->latest_event_id));
-  }
-  buf_text(out, ",\"position\":");
-  buf_int(out, row->position);
-  buf_text(out, row->stale ? ",\"stale\":true" : ",\"stale\":false");
-  buf_text(out, ",\"updated_at\":");
-  json_add_string(out, time, strlen(time));
-  buf_char(out, '}');
+  if (out->size > 1) buf_char(out, ',');
+  handle_add_row(out, row);
   return out->failed;
 }
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/text.h"
+#include "script/near.h"
 #include "json/json_lua.h"
 #include <lauxlib.h>
 #include <stdio.h>
@@ -40,46 +41,22 @@ static bool is_not_yet(const char *what, const char *name) {
 
 /* ---- Names off by a letter --------------------------------------------------------------------------------------------- */
 
-/* dataIndexes, data_index and Data_Indexes are meant to be data_indexes: case and underscores do not count. */
-static size_t fold_name(const char *name, char out[LIMIT_NAME_BYTES]) {
+/* dataIndexes and dataindexs are meant to be data_indexes: underscores do not count, and near_name forgives one letter. */
+static void without_underscores(const char *name, char out[LIMIT_NAME_BYTES + 1]) {
   size_t size = 0;
   for (; *name && size < LIMIT_NAME_BYTES; name++)
-    if (*name != '_') out[size++] = *name >= 'A' && *name <= 'Z' ? (char)(*name - 'A' + 'a') : *name;
-  return size;
-}
-
-/* Insertions, deletions, changes and swaps of neighbours between two names. */
-static size_t name_distance(const char *first, const char *second) {
-  char a[LIMIT_NAME_BYTES], b[LIMIT_NAME_BYTES];
-  size_t m = fold_name(first, a), n = fold_name(second, b);
-  size_t rows[3][LIMIT_NAME_BYTES + 1];
-  for (size_t j = 0; j <= n; j++) rows[0][j] = j;
-  for (size_t i = 1; i <= m; i++) {
-    size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *two_above = rows[(i + 1) % 3];
-    row[0] = i;
-    for (size_t j = 1; j <= n; j++) {
-      size_t best = above[j - 1] + (a[i - 1] != b[j - 1]);
-      if (above[j] + 1 < best) best = above[j] + 1;
-      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && two_above[j - 2] + 1 < best)
-        best = two_above[j - 2] + 1;
-      row[j] = best;
-    }
-  }
-  return rows[m % 3][n];
+    if (*name != '_') out[size++] = *name;
+  out[size] = 0;
 }
 
 static const char *nearest(const char *key, const char *const *keys) {
-  const char *found = NULL;
-  size_t best = strlen(key) >= 6 ? 2 : 1;
+  char meant[LIMIT_NAME_BYTES + 1], known[LIMIT_NAME_BYTES + 1];
+  without_underscores(key, meant);
   for (; *keys; keys++) {
-    size_t distance = name_distance(key, *keys);
-    if (distance < best || (distance == best && !found)) {
-      found = *keys;
-      best = distance;
-    }
+    without_underscores(*keys, known);
+    if (near_name(meant, known)) return *keys;
   }
-  return found;
+  return NULL;
 }
 
 int face_unknown(lua_State *L, const char *where, const char *what, const char *key, const char *const *keys) {
