@@ -157,7 +157,8 @@ typedef struct read_bounds {
 
 static void add_bounds(query *q, const annal_stream *stream, const read_bounds *bounds) {
   query_text(q, " e WHERE e.position > ");
-  query_add_int(q, stream && stream->after > bounds->after ? stream->after : bounds->after);
+  if (q->after_sql) query_text(q, q->after_sql);
+  else query_add_int(q, stream && stream->after > bounds->after ? stream->after : bounds->after);
   query_text(q, " AND e.position <= ");
   query_add_int(q, bounds->up_to);
 }

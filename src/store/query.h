@@ -31,6 +31,7 @@ typedef struct query {
   const query_dialect *dialect;
   const char *const *declared; /* fields of events that have an index; may be set after query_init, else NULL */
   size_t declared_count;
+  const char *after_sql; /* an SQL expression in place of the parameter `after` of query_select_events; may be set, else NULL */
   base_buf sql;
   query_param *params;
   size_t count;
