@@ -1,6 +1,7 @@
 -- ./dev itself: what it counts as passed and failed, and that it leaves nothing behind; tried on a tiny project, not on annal.
+local support = require "support.shell"
 
-local root = assert(io.popen "pwd"):read "l"
+local root = support.run { "pwd" }
 
 -- What a command says, and its exit status.
 local function shell(command)
@@ -10,13 +11,11 @@ local function shell(command)
   return output, status
 end
 
-local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+local quote = support.quote
 
 local function write(path, text)
-  assert(os.execute("mkdir -p " .. quote(path:match "^(.*)/")))
-  local file = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
+  support.run { "mkdir", "-p", (path:match "^(.*)/") }
+  support.write(path, text)
 end
 
 -- Under the sanitizers the interpreter of this spec has their run-time preloaded; what ./dev starts is none of their business.
@@ -27,7 +26,7 @@ local tree
 local function dev(arguments) return shell(clean .. "cd " .. quote(tree) .. " && ./dev " .. arguments) end
 
 setup(function()
-  tree = shell("mktemp -d"):gsub("%s+$", "")
+  tree = support.temporary_directory()
   assert(os.execute("cp dev " .. quote(tree .. "/dev")))
   write(tree .. "/meson.build", [[
 project('tiny', 'c', meson_version: '>= 1.0.0')
@@ -88,6 +87,8 @@ it("errs", function() error "x" end)
 print "9 successes / 0 failures / 0 errors / 0 pending : 0.1 seconds"
 it("is one", function() end)
 ]])
+  write(tree .. "/spec/model/run", "#!/bin/sh\necho 'FAIL x'; echo '3 passed, 1 failed'; exit 1\n")
+  support.run { "chmod", "+x", tree .. "/spec/model/run" }
   write(tree .. "/spec/broken_spec.lua", "this is not Lua\n")
   write(tree .. "/spec/slow_spec.lua", 'it("takes long", function() os.execute "echo started > started; sleep 60" end)\n')
 end)
@@ -133,6 +134,13 @@ describe("./dev test", function()
       assert.equal(expected:find " 0 failed" and 0 or 1, status)
     end)
   end
+
+  it("adds up what a program counts by itself", function()
+    local output, status = dev "test model"
+    assert.equal("3 passed, 1 failed", last_line(output), output)
+    assert.equal(1, status)
+    assert.truthy(output:find("FAIL x", 1, true), output)
+  end)
 
   it("says so when nothing has that name", function()
     local output, status = dev "test nosuchtest"
