@@ -38,15 +38,30 @@ int face_raise(lua_State *L, const annal_error *error) {
   return lua_error(L);
 }
 
+#define MESSAGE_BYTES sizeof(((annal_error *)0)->message)
+
+static int raise_misuse(lua_State *L, const char *where, const char *subject, const char *message) {
+  annal_error error;
+  error_set(&error, ANNAL_MISUSE, where, "%s%s%s", subject, subject[0] ? " " : "", message);
+  return face_raise(L, &error);
+}
+
 int face_misuse(lua_State *L, const char *where, const char *format, ...) {
-  char message[sizeof((annal_error *)0)->message];
+  char message[MESSAGE_BYTES];
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
-  annal_error error;
-  error_set(&error, ANNAL_MISUSE, where, "%s", message);
-  return face_raise(L, &error);
+  return raise_misuse(L, where, "", message);
+}
+
+int face_wrong(lua_State *L, const char *where, const char *format, ...) {
+  char message[MESSAGE_BYTES];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(message, sizeof message, format, arguments);
+  va_end(arguments);
+  return raise_misuse(L, where, where[0] ? where : "the argument", message);
 }
 
 /* [-0, +1, m] The raw field as text, "" when it is none: somebody may have changed the table. */

@@ -95,7 +95,7 @@ static void read_given(lua_State *L, int index, const char *where, bool stored, 
     face_path(path, where, "created_at");
     if (!stored) face_misuse(L, path, "the time is given by the store, not by who saves");
     if (!text_to_time(face_text(L, -1, path), &event->created_at))
-      face_misuse(L, path, "must be a time like 2026-01-31T23:59:59.000001Z, not %s", face_show(L, -1, shown));
+      face_wrong(L, path, "must be a time like 2026-01-31T23:59:59.000001Z, not %s", face_show(L, -1, shown));
   }
   lua_pop(L, 2);
 }
@@ -113,7 +113,7 @@ static void read_event(face_scratch *scratch, int index, const char *where, bool
   if (face_field(L, index, "version") != LUA_TNIL) {
     face_path(path, where, "version");
     lua_Integer version = face_integer(L, -1, path, 1);
-    if (version > INT_MAX) face_misuse(L, path, "must be at most %d, not %lld", INT_MAX, (long long)version);
+    if (version > INT_MAX) face_wrong(L, path, "must be at most %d, not %lld", INT_MAX, (long long)version);
     event->version = (int)version;
   }
   lua_pop(L, 1);
@@ -127,7 +127,7 @@ annal_event *face_events(face_scratch *scratch, int index, const char *where, bo
   char shown[FACE_SHOW_BYTES];
   index = lua_absindex(L, index);
   if (lua_type(L, index) != LUA_TTABLE)
-    face_misuse(L, where, "must be an event or a list of events, not %s", face_show(L, index, shown));
+    face_wrong(L, where, "must be an event or a list of events, not %s", face_show(L, index, shown));
   lua_pushnil(L);
   bool has_key = lua_next(L, index);
   *is_list = !has_key || lua_type(L, -2) != LUA_TSTRING; /* empty: a list without events */
@@ -140,7 +140,7 @@ annal_event *face_events(face_scratch *scratch, int index, const char *where, bo
     char path[FACE_WHERE_BYTES];
     face_path_at(path, where, (lua_Integer)i + 1);
     if (lua_rawgeti(L, index, (lua_Integer)i + 1) != LUA_TTABLE)
-      face_misuse(L, path, "must be an event, not %s", face_show(L, -1, shown));
+      face_wrong(L, path, "must be an event, not %s", face_show(L, -1, shown));
     read_event(scratch, lua_gettop(L), path, stored, buf, &events[i]);
     lua_pop(L, 1);
   }
@@ -224,10 +224,10 @@ static void check_shape(lua_State *L, bool list) {
 int face_save_event(lua_State *L) {
   char shown[FACE_SHOW_BYTES];
   if (lua_type(L, 2) != LUA_TTABLE)
-    return face_misuse(L, "event", "must be a table { type, data }, not %s", face_show(L, 2, shown));
+    return face_wrong(L, "event", "must be a table { type, data }, not %s", face_show(L, 2, shown));
   check_shape(L, false);
   lua_pushnil(L);
-  if (!lua_next(L, 2)) return face_misuse(L, "event", "is empty: an event needs type and data");
+  if (!lua_next(L, 2)) return face_wrong(L, "event", "is empty: an event needs type and data");
   lua_settop(L, 2);
   face_save(L, 1, 2, NULL);
   return 1;
@@ -244,8 +244,8 @@ int face_save_validated(lua_State *L) {
   annal_condition condition = {.size = sizeof condition};
   char shown[FACE_SHOW_BYTES];
   if (lua_type(L, 3) != LUA_TSTRING && !lua_isnil(L, 3))
-    return face_misuse(L, "latest_event_id", "must be the id of the newest event seen, or nil where none was, not %s",
-                       face_show(L, 3, shown));
+    return face_wrong(L, "latest_event_id", "must be the id of the newest event seen, or nil where none was, not %s",
+                      face_show(L, 3, shown));
   if (!lua_isnil(L, 3)) condition.latest_event_id = face_name(L, 3, "latest_event_id");
   condition.streams = face_streams(&scratch, 4, "streams", true, &condition.stream_count);
   face_save(L, 1, 2, &condition);

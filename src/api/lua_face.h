@@ -24,6 +24,8 @@ void face_push_error(lua_State *L, const annal_error *error);
 int face_raise(lua_State *L, const annal_error *error);
 /* [-0, +0, e] Raises `misuse`; `where` is the path of the argument or "". */
 int face_misuse(lua_State *L, const char *where, const char *format, ...) ANNAL_PRINTF(3, 4);
+/* [-0, +0, e] Likewise, with the place as the subject of the sentence: face_wrong(L, "limit", "must be …"). */
+int face_wrong(lua_State *L, const char *where, const char *format, ...) ANNAL_PRINTF(3, 4);
 /* [-0, +0, m] */
 void face_open_errors(lua_State *L);
 

@@ -26,7 +26,7 @@ static lua_projection *open_projection(lua_State *L, bool use_saved) {
     lua_replace(L, 3);
   }
   if (lua_type(L, 3) != LUA_TSTRING && !lua_isnil(L, 3))
-    face_misuse(L, "id", "must be a string or an integer, not %s", face_show(L, 3, shown));
+    face_wrong(L, "id", "must be a string or an integer, not %s", face_show(L, 3, shown));
   if (!lua_isnil(L, 3)) id = face_text(L, 3, "id");
   lua_projection *self = face_new_child(L, 1, sizeof *self, &face_projection_class, projection_end);
   if (handle_projection(handle, name, id, use_saved, &self->instance, &error)) face_raise(L, &error);

@@ -74,15 +74,15 @@ const annal_field *face_fields(face_scratch *scratch, int index, const char *whe
   char shown[FACE_SHOW_BYTES], path[FACE_WHERE_BYTES];
   index = lua_absindex(L, index);
   if (lua_type(L, index) != LUA_TTABLE)
-    face_misuse(L, where, "must be a table { field = value }, not %s", face_show(L, index, shown));
+    face_wrong(L, where, "must be a table { field = value }, not %s", face_show(L, index, shown));
   size_t room = 0, used = 0;
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) room++;
-  if (room == 0) face_misuse(L, where, "is empty, which would select everything: was the value nil?");
+  if (room == 0) face_wrong(L, where, "is empty, which would select everything: was the value nil?");
   annal_field *fields = face_room(scratch, room, sizeof *fields);
   lua_pushnil(L);
   while (lua_next(L, index) && used < room) {
     if (lua_type(L, -2) != LUA_TSTRING)
-      face_misuse(L, where, "must be a table { field = value }, but has the key %s", face_show(L, -2, shown));
+      face_wrong(L, where, "must be a table { field = value }, but has the key %s", face_show(L, -2, shown));
     face_path(path, where, lua_tostring(L, -2));
     fields[used].name = face_text(L, -2, path);
     if (!text_is_name(fields[used].name))
@@ -140,8 +140,8 @@ static bool read_stream_parts(face_scratch *scratch, int index, const char *wher
   }
   if (face_field(L, index, "all") != LUA_TNIL) {
     face_path(path, where, "all");
-    if (!face_boolean(L, -1, path)) face_misuse(L, path, "can only be true: leave it out and give types or data");
-    if (said) face_misuse(L, path, "says everything, but there are types or data beside it");
+    if (!face_boolean(L, -1, path)) face_wrong(L, path, "can only be true: leave it out and give types or data");
+    if (said) face_wrong(L, path, "says everything, but there are types or data beside it");
     stream->all = true;
     said = true;
   }
@@ -159,7 +159,7 @@ static void read_place(face_scratch *scratch, const char *where, lua_Integer lea
     return;
   }
   if (lua_type(L, -1) != LUA_TNUMBER)
-    face_misuse(L, where, "must be a position (a number) or an event id (a string), not %s", face_show(L, -1, shown));
+    face_wrong(L, where, "must be a position (a number) or an event id (a string), not %s", face_show(L, -1, shown));
   *position = face_integer(L, -1, where, least);
   lua_pop(L, 1);
 }
@@ -170,15 +170,15 @@ static void read_stream(face_scratch *scratch, int index, const char *where, boo
   char path[FACE_WHERE_BYTES], shown[FACE_SHOW_BYTES];
   face_check_keys(L, index, where, "field of a stream", keys);
   if (!read_stream_parts(scratch, index, where, stream))
-    face_misuse(L, where, "says nothing: give types or data, or all = true for every event");
+    face_wrong(L, where, "says nothing: give types or data, or all = true for every event");
   if (face_field(L, index, "after") == LUA_TNIL) {
     lua_pop(L, 1);
     return;
   }
   face_path(path, where, "after");
   if (condition && lua_type(L, -1) != LUA_TSTRING)
-    face_misuse(L, path, "must be an event id here, not %s: positions can be given out again after a restore, ids cannot",
-                face_show(L, -1, shown));
+    face_wrong(L, path, "must be an event id here, not %s: positions can be given out again after a restore, ids cannot",
+               face_show(L, -1, shown));
   read_place(scratch, path, 0, &stream->after, &stream->after_id);
 }
 
@@ -226,7 +226,7 @@ void face_selection(face_scratch *scratch, int index, annal_selection *selection
     selection->stream_count = 1;
   }
   if (face_field(L, index, "streams") != LUA_TNIL) {
-    if (said) face_misuse(L, "streams", "cannot stand beside types, data or all: put those into a stream");
+    if (said) face_wrong(L, "streams", "cannot stand beside types, data or all: put those into a stream");
     selection->streams = face_streams(scratch, -1, "streams", false, &selection->stream_count);
   }
   lua_pop(L, 1);

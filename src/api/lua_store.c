@@ -351,7 +351,7 @@ static double read_seconds(lua_State *L, int index, const char *key) {
   char shown[FACE_SHOW_BYTES];
   if (face_field(L, index, key) != LUA_TNIL) {
     value = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
-    if (!(value > 0 && value <= 1e9)) face_misuse(L, key, "must be a number of seconds above 0, not %s", face_show(L, -1, shown));
+    if (!(value > 0 && value <= 1e9)) face_wrong(L, key, "must be a number of seconds above 0, not %s", face_show(L, -1, shown));
   }
   lua_pop(L, 1);
   return value;
@@ -387,7 +387,7 @@ static void read_options(face_scratch *scratch, int index, annal_options *option
   options->timeout = read_seconds(L, index, "timeout");
   options->lock_timeout = read_seconds(L, index, "lock_timeout");
   lua_Integer connections = read_count(L, index, "connections");
-  if (connections > 1000) face_misuse(L, "connections", "must be at most 1000, not %lld", (long long)connections);
+  if (connections > 1000) face_wrong(L, "connections", "must be at most 1000, not %lld", (long long)connections);
   options->connections = (int)connections;
   options->budget = read_count(L, index, "budget");
   options->memory = (size_t)read_count(L, index, "memory");

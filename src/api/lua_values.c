@@ -152,7 +152,7 @@ void face_path_at(char out[FACE_WHERE_BYTES], const char *where, lua_Integer num
 void face_check_keys(lua_State *L, int index, const char *where, const char *what, const char *const *keys) {
   char shown[FACE_SHOW_BYTES];
   index = lua_absindex(L, index);
-  if (lua_type(L, index) != LUA_TTABLE) face_misuse(L, where, "must be a table, not %s", face_show(L, index, shown));
+  if (lua_type(L, index) != LUA_TTABLE) face_wrong(L, where, "must be a table, not %s", face_show(L, index, shown));
   lua_pushnil(L);
   while (lua_next(L, index)) {
     if (lua_type(L, -2) != LUA_TSTRING) face_misuse(L, where, "%s is no %s", face_show(L, -2, shown), what);
@@ -174,20 +174,18 @@ int face_field(lua_State *L, int index, const char *key) {
 lua_Integer face_list(lua_State *L, int index, const char *where, const char *of_what) {
   char shown[FACE_SHOW_BYTES];
   index = lua_absindex(L, index);
-  if (lua_type(L, index) != LUA_TTABLE)
-    face_misuse(L, where, "must be a list of %s, not %s", of_what, face_show(L, index, shown));
+  if (lua_type(L, index) != LUA_TTABLE) face_wrong(L, where, "must be a list of %s, not %s", of_what, face_show(L, index, shown));
   lua_Integer size = (lua_Integer)lua_rawlen(L, index), keys = 0;
   lua_pushnil(L);
   while (lua_next(L, index)) {
     lua_pop(L, 1);
     keys++;
-    if (!lua_isinteger(L, -1))
-      face_misuse(L, where, "must be a list of %s, but has the key %s", of_what, face_show(L, -1, shown));
+    if (!lua_isinteger(L, -1)) face_wrong(L, where, "must be a list of %s, but has the key %s", of_what, face_show(L, -1, shown));
     if (lua_tointeger(L, -1) < 1 || lua_tointeger(L, -1) > size)
-      face_misuse(L, where, "must be a list of %s without holes, but has the key %s", of_what, face_show(L, -1, shown));
+      face_wrong(L, where, "must be a list of %s without holes, but has the key %s", of_what, face_show(L, -1, shown));
   }
-  if (keys == 0) face_misuse(L, where, "is empty: a list of %s has at least one", of_what);
-  if (keys != size) face_misuse(L, where, "must be a list of %s without holes", of_what);
+  if (keys == 0) face_wrong(L, where, "is empty: a list of %s has at least one", of_what);
+  if (keys != size) face_wrong(L, where, "must be a list of %s without holes", of_what);
   return size;
 }
 
@@ -195,7 +193,7 @@ lua_Integer face_list(lua_State *L, int index, const char *where, const char *of
 
 const char *face_text(lua_State *L, int index, const char *where) {
   char shown[FACE_SHOW_BYTES];
-  if (lua_type(L, index) != LUA_TSTRING) face_misuse(L, where, "must be a string, not %s", face_show(L, index, shown));
+  if (lua_type(L, index) != LUA_TSTRING) face_wrong(L, where, "must be a string, not %s", face_show(L, index, shown));
   size_t size;
   const char *text = lua_tolstring(L, index, &size);
   annal_error error;
@@ -212,7 +210,7 @@ const char *face_text(lua_State *L, int index, const char *where) {
 
 const char *face_name(lua_State *L, int index, const char *where) {
   const char *text = face_text(L, index, where);
-  if (!text[0]) face_misuse(L, where, "is empty");
+  if (!text[0]) face_wrong(L, where, "is empty");
   return text;
 }
 
@@ -220,14 +218,14 @@ lua_Integer face_integer(lua_State *L, int index, const char *where, lua_Integer
   char shown[FACE_SHOW_BYTES];
   int is_integer = 0;
   lua_Integer value = lua_type(L, index) == LUA_TNUMBER ? lua_tointegerx(L, index, &is_integer) : 0;
-  if (!is_integer) face_misuse(L, where, "must be an integer, not %s", face_show(L, index, shown));
-  if (value < least) face_misuse(L, where, "must be at least %lld, not %lld", (long long)least, (long long)value);
+  if (!is_integer) face_wrong(L, where, "must be an integer, not %s", face_show(L, index, shown));
+  if (value < least) face_wrong(L, where, "must be at least %lld, not %lld", (long long)least, (long long)value);
   return value;
 }
 
 bool face_boolean(lua_State *L, int index, const char *where) {
   char shown[FACE_SHOW_BYTES];
-  if (!lua_isboolean(L, index)) face_misuse(L, where, "must be true or false, not %s", face_show(L, index, shown));
+  if (!lua_isboolean(L, index)) face_wrong(L, where, "must be true or false, not %s", face_show(L, index, shown));
   return lua_toboolean(L, index);
 }
 
