@@ -79,6 +79,24 @@ double bench_compare(const bench_options *options, const char *work, const char 
   return ratio;
 }
 
+void bench_compare_sum(const bench_options *options, const char *work, const char *unit, bench_side raw, bench_side ours,
+                       bench_allowance allowance) {
+  int rounds = options->rounds;
+  double *theirs = calloc((size_t)rounds * 2, sizeof *theirs);
+  if (!theirs) bench_die("out of memory");
+  double *own = theirs + rounds;
+  for (int i = 0; i < rounds; i++) {
+    if (i % 2) own[i] = ours.turn(ours.self, options->seconds);
+    theirs[i] = raw.turn(raw.self, options->seconds);
+    if (i % 2 == 0) own[i] = ours.turn(ours.self, options->seconds);
+  }
+  double limit = bench_median(theirs, rounds), figure = bench_median(own, rounds);
+  double first = limit + allowance.fixed + allowance.first, then = limit + allowance.fixed + allowance.then;
+  printf("%-44s %s %10.5g  %s %10.5g %s  ratio %.3f", work, raw.label, limit, ours.label, figure, unit, figure / limit);
+  print_goals(figure, BENCH_AT_MOST, first, then);
+  free(theirs);
+}
+
 void bench_report(const char *work, const char *unit, double value, bench_goal goal, double first, double then) {
   printf("%-44s %10.5g %s", work, value, unit);
   print_goals(value, goal, first, then);

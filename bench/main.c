@@ -1,4 +1,4 @@
-/* annal_bench [W1 … W9] [--rounds N] [--seconds S] [--store sqlite|postgresql]: the work against the raw limit. PostgreSQL is the
+/* annal_bench [W1 … W9] [--rounds N] [--seconds S] [--millions M] [--store sqlite|postgresql]: the work against the raw limit. PostgreSQL is the
  * server that ANNAL_TEST_PG names. Run by ./dev bench. */
 #include "work.h"
 
@@ -9,7 +9,8 @@
 static const struct {
   const char *name;
   void (*run)(const bench_options *options, bool postgres, const char *which);
-} works[] = {{"W1", work_appends}, {"W2", work_appends}, {"W3", work_appends}, {"W4", work_appends}};
+} works[] = {{"W1", work_appends}, {"W2", work_appends},           {"W3", work_appends},
+             {"W4", work_appends}, {"W5", work_views_from_events}, {"W6", work_views_from_rows}};
 
 static bool wanted(const char *name, char *const *names, int count) {
   for (int i = 0; i < count; i++)
@@ -27,7 +28,8 @@ static double number_after(int *at, int count, char **arguments) {
 
 int main(int count, char **arguments) {
   char directory[] = "/tmp/annal-bench-XXXXXX";
-  bench_options options = {.postgres = getenv("ANNAL_TEST_PG"), .app = "projections/cart", .rounds = 7, .seconds = 1};
+  bench_options options = {
+      .postgres = getenv("ANNAL_TEST_PG"), .app = "projections/cart", .rounds = 7, .seconds = 1, .millions = 1};
   const char *only = NULL;
   char *names[16];
   int name_count = 0;
@@ -36,12 +38,14 @@ int main(int count, char **arguments) {
       options.rounds = (int)number_after(&i, count, arguments);
     } else if (strcmp(arguments[i], "--seconds") == 0) {
       options.seconds = number_after(&i, count, arguments);
+    } else if (strcmp(arguments[i], "--millions") == 0) {
+      options.millions = (unsigned)number_after(&i, count, arguments);
     } else if (strcmp(arguments[i], "--store") == 0 && i + 1 < count) {
       only = arguments[++i];
     } else if (arguments[i][0] == 'W' && name_count < 16) {
       names[name_count++] = arguments[i];
     } else {
-      bench_die("usage: annal_bench [W1 ... W9] [--rounds N] [--seconds S] [--store sqlite|postgresql]");
+      bench_die("usage: annal_bench [W1 ... W9] [--rounds N] [--seconds S] [--millions M] [--store sqlite|postgresql]");
     }
   }
   if (!mkdtemp(directory)) bench_die("no temporary directory");

@@ -12,7 +12,7 @@
 struct raw_connection {
   PGconn *pg;
   sqlite3 *sqlite;
-  sqlite3_stmt *insert, *select;
+  sqlite3_stmt *insert, *select, *row;
   char copy[256];
 };
 
@@ -49,6 +49,7 @@ static raw_connection *open_postgres(raw_connection *raw, const char *location, 
              "select position, id, type, version, data, metadata, created_at from events where (data->>'cartId') collate \"C\" = "
              "$1 and position > $2 "
              "order by position");
+  pg_prepare(raw, "row", "select state, data, position, latest_event_id from projections where type = $1 and id = $2");
   return raw;
 }
 
@@ -79,6 +80,7 @@ void raw_close(raw_connection *raw) {
   if (raw->pg) PQfinish(raw->pg);
   sqlite3_finalize(raw->insert);
   sqlite3_finalize(raw->select);
+  sqlite3_finalize(raw->row);
   if (raw->sqlite) sqlite3_close(raw->sqlite);
   free(raw);
 }
@@ -166,6 +168,26 @@ size_t raw_read_cart(raw_connection *raw, const char *cart, int64_t after) {
       count++;
     }
     sqlite3_reset(raw->select);
+  }
+  return count;
+}
+
+size_t raw_read_row(raw_connection *raw, const char *type, const char *id) {
+  size_t count = 0;
+  if (raw->pg) {
+    const char *values[2] = {type, id};
+    PGresult *result = PQexecPrepared(raw->pg, "row", 2, values, NULL, NULL, 1);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) bench_die("raw select: %s", PQerrorMessage(raw->pg));
+    count = (size_t)PQntuples(result);
+    PQclear(result);
+  } else {
+    sqlite3_bind_text(raw->row, 1, type, -1, SQLITE_STATIC);
+    sqlite3_bind_text(raw->row, 2, id, -1, SQLITE_STATIC);
+    while (sqlite3_step(raw->row) == SQLITE_ROW) {
+      if (!sqlite3_column_text(raw->row, 0)) bench_die("raw select: no state");
+      count++;
+    }
+    sqlite3_reset(raw->row);
   }
   return count;
 }

@@ -24,5 +24,7 @@ void raw_insert(raw_connection *raw, const raw_event *events, size_t count);
 void raw_bulk(raw_connection *raw, const raw_event *events, size_t count);
 /* Reads type and data of a cart's events above `after`, as many as there are; answers how many. */
 size_t raw_read_cart(raw_connection *raw, const char *cart, int64_t after);
+/* Reads the saved row of one instance; answers how many there are. */
+size_t raw_read_row(raw_connection *raw, const char *type, const char *id);
 
 #endif

@@ -20,6 +20,8 @@ void work_make(const bench_options *options, bool postgres, const char *name, un
 annal_store *work_open(const bench_options *options, const work_store *store);
 raw_connection *work_raw(const work_store *store);
 
-void work_appends(const bench_options *options, bool postgres, const char *which); /* W1–W4 */
+void work_appends(const bench_options *options, bool postgres, const char *which);           /* W1–W4 */
+void work_views_from_events(const bench_options *options, bool postgres, const char *which); /* W5 */
+void work_views_from_rows(const bench_options *options, bool postgres, const char *which);   /* W6 */
 
 #endif
