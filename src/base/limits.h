@@ -32,6 +32,8 @@
 #define LIMIT_SCRIPT_MEMORY (256u << 20)
 #define LIMIT_SCRIPT_FILE_BYTES (4u << 20)
 #define LIMIT_SCRIPT_FILES 4096
+#define LIMIT_SCRIPT_PATH_BYTES 200  /* so that path:line fits into an error's `where` */
+#define LIMIT_SCRIPT_DIRECTORIES 32  /* below one another */
 #define LIMIT_LOG_LINE_BYTES 4096
 
 /* ---- Time ---- */
@@ -40,5 +42,13 @@
 
 #define LIMIT_CONNECTIONS 8
 #define LIMIT_CACHE_BYTES (64u << 20)
+
+/* ---- The command ---- */
+#define LIMIT_CONFIG_BYTES (64u << 10)  /* annal.lua is a dozen settings */
+#define LIMIT_CONFIG_MEMORY (8u << 20)  /* and making them needs no more */
+#define LIMIT_CONFIG_BUDGET 1000000     /* VM instructions: a loop without end stops within 10 ms */
+#define LIMIT_IMPORT_LINE (6u * (16u << 20) + (64u << 10)) /* the largest event with every byte of it escaped as \u00xx */
+#define LIMIT_REPL_HISTORY 2000         /* lines kept from session to session */
+#define LIMIT_REPL_IDS 200              /* newest events looked through to complete an id: one page, so that TAB answers at once */
 
 #endif

@@ -1,1 +1,125 @@
-int main(void) { return 0; }
+/* The command `annal`: which command, on which store, and how it ends. Role: the program's entry; everything a command does
+ * stands in its cmd_*.c. */
+#include "base/text.h"
+#include "cli.h"
+#include <locale.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const cli_command *const cli_commands[] = {&cmd_save,  &cmd_import, &cmd_export, &cmd_events, &cmd_view,
+                                           &cmd_query, &cmd_check,  &cmd_schema, &cmd_repl,   NULL};
+
+/* What the signal handler needs; set once the store is open, cleared before it closes. */
+static annal_store *volatile interrupt_store;
+static volatile sig_atomic_t interrupted, survive;
+
+/* The first one asks the call under way to end; a second one, when that takes too long, ends the process: stores are safe then. */
+static void on_interrupt(int number) {
+  if (interrupted && !survive) _exit(128 + number);
+  interrupted = 1;
+  annal_store *store = interrupt_store;
+  if (store) annal_interrupt(store);
+}
+
+/* A closed pipe is an error of write() and no sudden death; not SIG_IGN, which children would inherit. */
+static void on_pipe(int number) { (void)number; }
+
+bool cli_interrupted(void) { return interrupted; }
+
+void cli_forget_interrupt(void) { interrupted = 0; }
+
+void cli_survive_interrupts(void) { survive = 1; }
+
+static void take_signals(void) {
+  struct sigaction action = {.sa_handler = on_interrupt};
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, NULL);
+  action.sa_handler = on_pipe;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGPIPE, &action, NULL);
+}
+
+int cli_exit_code(int code) {
+  if (code == ANNAL_OK) return CLI_DONE;
+  if (code == ANNAL_CONFLICT || code == ANNAL_REJECTED) return CLI_REFUSED;
+  return code == ANNAL_MISUSE ? CLI_MISUSE : CLI_FAILED;
+}
+
+int cli_fail(cli *c, const annal_error *error) {
+  if (c->out.reader_gone) return CLI_FAILED;
+  fflush(stdout);
+  fprintf(stderr, "annal: %s: %s", annal_code_name(error->code), error->message);
+  if (error->where[0]) fprintf(stderr, " (%s)", error->where);
+  fputc('\n', stderr);
+  return cli_exit_code(error->code);
+}
+
+int cli_misuse(cli *c, const char *format, ...) {
+  annal_error error;
+  char message[sizeof error.message];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(message, sizeof message, format, arguments);
+  va_end(arguments);
+  error_set(&error, ANNAL_MISUSE, NULL, "%s", message);
+  return cli_fail(c, &error);
+}
+
+/* Command line before environment before config file. */
+int cli_settings(cli *c) {
+  const char *store = getenv("ANNAL_STORE"), *app = getenv("ANNAL_APP");
+  c->options = c->config.options;
+  c->options.size = sizeof c->options;
+  c->location = c->store_option ? c->store_option : store && *store ? store : c->config.store;
+  if (c->app_option) c->options.app = c->app_option;
+  else if (app && *app) c->options.app = app;
+  if (c->location && *c->location) return CLI_DONE;
+  return cli_misuse(c, "no store is named: give --store URL, set ANNAL_STORE, or write store = \"…\" in an annal.lua");
+}
+
+int cli_open(cli *c, bool read_only, bool with_app) {
+  annal_options options = c->options;
+  if (!with_app) options.app = NULL;
+  if (read_only) options.read_only = options.no_create = true;
+  annal_error error;
+  if (annal_open(c->location, &options, &c->store, &error)) return cli_fail(c, &error);
+  interrupt_store = c->store;
+  return CLI_DONE;
+}
+
+static int run(cli *c) {
+  if (c->version) {
+    printf("annal %s\n", ANNAL_VERSION);
+    return CLI_DONE;
+  }
+  if (c->help) {
+    options_help(c);
+    return CLI_DONE;
+  }
+  int code = config_load(c);
+  if (!code) code = cli_settings(c);
+  if (!code && c->command->need != CLI_NEEDS_NOTHING) code = cli_open(c, c->command->need == CLI_READS, !c->command->without_app);
+  return code ? code : c->command->run(c);
+}
+
+int main(int count, char **arguments) {
+  cli c = {0};
+  base_env_init(&c.env, NULL);
+  setlocale(LC_CTYPE, ""); /* what a character is, and how wide; numbers stay the C locale's */
+  take_signals();
+  int code = options_parse(&c, count, arguments);
+  if (!code) {
+    out_begin(&c);
+    code = run(&c);
+    code = out_end(&c, code);
+  }
+  interrupt_store = NULL;
+  annal_close(c.store);
+  config_free(&c);
+  options_free(&c);
+  return code;
+}

@@ -1,0 +1,152 @@
+/* annal events, annal export: the log. Role: the public API's annal_read; memory stays flat whatever the log's length. */
+#include "base/text.h"
+#include "cli.h"
+#include "json/json.h"
+#include <string.h>
+
+/* People's output is laid out in pieces: columns are as wide as the widest so far. */
+enum { EVENTS_A_PIECE = 100 };
+
+typedef struct reading {
+  cli *c;
+  base_buf text; /* one document, or for people a JSON array of some events */
+  size_t count;  /* events in it */
+  int code;
+} reading;
+
+static int flush_piece(reading *r) {
+  if (r->count == 0) return CLI_DONE;
+  buf_char(&r->text, ']');
+  annal_error error;
+  int code = CLI_FAILED;
+  if (r->text.failed) code = (error_memory(&error), cli_fail(r->c, &error));
+  else code = out_people(r->c, "events", r->text.bytes, r->text.size);
+  buf_clear(&r->text);
+  r->count = 0;
+  return code;
+}
+
+static int each_for_people(void *context, const annal_event *event) {
+  reading *r = context;
+  buf_char(&r->text, r->count++ ? ',' : '[');
+  json_add_event(&r->text, event);
+  if (r->count == EVENTS_A_PIECE) r->code = flush_piece(r);
+  return r->code;
+}
+
+static int each_document(void *context, const annal_event *event) {
+  reading *r = context;
+  annal_error error;
+  buf_clear(&r->text);
+  json_add_event(&r->text, event);
+  if (r->text.failed) r->code = (error_memory(&error), cli_fail(r->c, &error));
+  else r->code = out_document(r->c, r->text.bytes, r->text.size);
+  return r->code;
+}
+
+static int read_events(cli *c, const annal_selection *selection, bool people) {
+  annal_error error;
+  reading r = {.c = c};
+  buf_init(&r.text, &c->env);
+  int failed = annal_read(c->store, selection, people ? each_for_people : each_document, &r, &error);
+  if (people && !r.code && !failed) r.code = flush_piece(&r);
+  if (failed && !r.code) r.code = cli_fail(c, &error);
+  buf_free(&r.text);
+  return r.code;
+}
+
+/* ---- events -------------------------------------------------------------------------------------------------------------- */
+
+static const cli_option events_options[] = {
+    {"type", "T", .repeats = true, .help = "events of this type, or of one of these"},
+    {"data", "K=V", .repeats = true, .help = "whose data has this value in this field; equal names are alternatives"},
+    {"after", "X", .help = "begin after this position, or after id:ID"},
+    {"before", "X", .help = "end before it"},
+    {"limit", "N", .help = "at most so many"},
+    {"reverse", .help = "newest first"},
+    {"follow", .later = true},
+    {"correlation", "ID", .later = true},
+    {0},
+};
+
+/* A position, or id:ID. */
+static int read_bound(cli *c, const char *name, int64_t min, int64_t *position, const char **id) {
+  char shown[96];
+  const char *text = options_value(c, name);
+  if (!text) return CLI_DONE;
+  if (strncmp(text, "id:", 3) == 0 && text[3]) {
+    *id = text + 3;
+    return CLI_DONE;
+  }
+  if (text_to_int(text, position) && *position >= min) return CLI_DONE;
+  return cli_misuse(c, "--%s: %s is neither a position (from %lld on) nor id:ID", name, text_show(text, shown), (long long)min);
+}
+
+/* The values of a repeated option, in order: at most given_count of them. */
+static size_t collect(const cli *c, const char *name, const char **values) {
+  size_t count = 0;
+  for (size_t i = 0; i < c->given_count; i++)
+    if (strcmp(c->given[i].option->name, name) == 0) values[count++] = c->given[i].value;
+  return count;
+}
+
+static int read_selected(cli *c, const char **types, const char **data) {
+  annal_selection selection = {.size = sizeof selection, .reverse = options_has(c, "reverse")};
+  annal_stream stream = {.types = types, .type_count = collect(c, "type", types)};
+  cli_fields fields;
+  int64_t limit = 0;
+  int code = options_int(c, "limit", 1, 0, &limit);
+  if (!code) code = read_bound(c, "after", 0, &selection.after, &selection.after_id);
+  if (!code) code = read_bound(c, "before", 1, &selection.before, &selection.before_id);
+  if (!code) code = filter_fields(c, data, collect(c, "data", data), "--data", &fields);
+  if (code) return code;
+  selection.limit = (uint64_t)limit;
+  stream.data = fields.fields;
+  stream.data_count = fields.count;
+  if (stream.type_count || stream.data_count) {
+    selection.streams = &stream;
+    selection.stream_count = 1;
+  }
+  code = read_events(c, &selection, c->out.people);
+  filter_free(c, &fields);
+  return code;
+}
+
+static int events(cli *c) {
+  const char **values = base_calloc(&c->env, 2 * (c->given_count + 1), sizeof *values);
+  if (!values) {
+    annal_error error;
+    error_memory(&error);
+    return cli_fail(c, &error);
+  }
+  int code = read_selected(c, values, values + c->given_count + 1);
+  base_free(&c->env, values);
+  return code;
+}
+
+const cli_command cmd_events = {
+    .name = "events",
+    .usage = "[--type T]… [--data K=V]… [--after X] [--before X] [--limit N] [--reverse]",
+    .help = "shows the log, in order of position",
+    .options = events_options,
+    .need = CLI_READS,
+    .without_app = true,
+    .run = events,
+};
+
+/* ---- export -------------------------------------------------------------------------------------------------------------- */
+
+/* A document a line on a terminal too: what an export is for is import. */
+static int export_events(cli *c) {
+  annal_selection selection = {.size = sizeof selection};
+  return read_events(c, &selection, false);
+}
+
+const cli_command cmd_export = {
+    .name = "export",
+    .usage = "",
+    .help = "writes all events as NDJSON, as import takes them",
+    .need = CLI_READS,
+    .without_app = true,
+    .run = export_events,
+};
