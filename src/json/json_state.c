@@ -20,10 +20,12 @@ static void release(json_state *state) {
   state->seen = (json_seen){0};
 }
 
-/* A finalizer that runs after this one must find no codec: its scratch would never be freed. */
+/* [-0, +0, -] A finalizer that runs after this one must find no codec: its scratch would never be freed. One that was never
+ * entered, for want of memory, must not take its successor's entry away. */
 static int collect(lua_State *L) {
   json_state *state = lua_touserdata(L, 1);
   release(state);
+  if (json_state_of(L) != state) return 0;
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
   return 0;

@@ -193,34 +193,34 @@ static void decodes_into_tables_that_lua_understands(void **state) {
       "local count = 0 for _ in pairs(t) do count = count + 1 end assert(count == 10)\n"
       "t.list[41] = 'more' assert(json.encode(t):find('40,\"more\"]', 1, true))";
   assert_int_equal(luaL_loadstring(L, check), LUA_OK);
-  lua_pushstring(L, "{\"i\":3,\"f\":3.0,\"s\":\"\\u00e9\\u0000\\n\",\"n\":null,\"yes\":true,\"no\":false,\"list\":[1,2,3,4,5,6,7,8,9,10,"
-                    "11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40],\"empty\":[],"
-                    "\"object\":{},\"zero\":-0}");
+  lua_pushstring(
+      L, "{\"i\":3,\"f\":3.0,\"s\":\"\\u00e9\\u0000\\n\",\"n\":null,\"yes\":true,\"no\":false,\"list\":[1,2,3,4,5,6,7,8,9,10,"
+         "11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40],\"empty\":[],"
+         "\"object\":{},\"zero\":-0}");
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) fail_msg("%s", lua_tostring(L, -1));
 }
 
 static void the_library_raises_and_answers(void **state) {
   json_case *c = *state;
-  const char *check =
-      "local function fails(pattern, f, ...)\n"
-      "  local ok, message = pcall(f, ...)\n"
-      "  assert(not ok and message:find(pattern), tostring(message))\n"
-      "end\n"
-      "assert(json.encode(json.decode(' {\"b\":1,\"a\":[ ]}')) == '{\"a\":[],\"b\":1}')\n"
-      "assert(json.encode(json.null) == 'null' and json.decode('null') == json.null)\n"
-      "fails('^invalid a%[2%]: expected a value, found .%]. at byte 8$', json.decode, '{\"a\":[1,]}')\n"
-      "fails('^misuse : json.decode wants a string, not a value of type number', json.decode, 12)\n"
-      "fails('^misuse : json.decode wants a string', json.decode)\n"
-      "fails('^invalid : nil is no JSON value', json.encode, nil)\n"
-      "fails('^misuse : json.encode wants a value', json.encode)\n"
-      "fails('^invalid x: a function is no JSON value', json.encode, { x = print })\n"
-      "fails('^misuse : array wants a table', json.array)\n"
-      "fails('^misuse : array wants a table', json.array, 1)\n"
-      "fails('^misuse : array wants a table without a metatable', json.array, setmetatable({}, {}))\n"
-      "local t = { 1 } assert(json.array(t) == t and json.array(t) == t and json.encode(t) == '[1]')\n"
-      "assert(json.encode(string.rep('x', 1000000)) == '\"' .. string.rep('x', 1000000) .. '\"')\n"
-      "local big = {} for i = 1, 20000 do big['key' .. i] = { i } end\n"
-      "local again = json.decode(json.encode(big)) for k, v in pairs(big) do assert(again[k][1] == v[1]) end";
+  const char *check = "local function fails(pattern, f, ...)\n"
+                      "  local ok, message = pcall(f, ...)\n"
+                      "  assert(not ok and message:find(pattern), tostring(message))\n"
+                      "end\n"
+                      "assert(json.encode(json.decode(' {\"b\":1,\"a\":[ ]}')) == '{\"a\":[],\"b\":1}')\n"
+                      "assert(json.encode(json.null) == 'null' and json.decode('null') == json.null)\n"
+                      "fails('^invalid a%[2%]: expected a value, found .%]. at byte 8$', json.decode, '{\"a\":[1,]}')\n"
+                      "fails('^misuse : json.decode wants a string, not a value of type number', json.decode, 12)\n"
+                      "fails('^misuse : json.decode wants a string', json.decode)\n"
+                      "fails('^invalid : nil is no JSON value', json.encode, nil)\n"
+                      "fails('^misuse : json.encode wants a value', json.encode)\n"
+                      "fails('^invalid x: a function is no JSON value', json.encode, { x = print })\n"
+                      "fails('^misuse : array wants a table', json.array)\n"
+                      "fails('^misuse : array wants a table', json.array, 1)\n"
+                      "fails('^misuse : array wants a table without a metatable', json.array, setmetatable({}, {}))\n"
+                      "local t = { 1 } assert(json.array(t) == t and json.array(t) == t and json.encode(t) == '[1]')\n"
+                      "assert(json.encode(string.rep('x', 1000000)) == '\"' .. string.rep('x', 1000000) .. '\"')\n"
+                      "local big = {} for i = 1, 20000 do big['key' .. i] = { i } end\n"
+                      "local again = json.decode(json.encode(big)) for k, v in pairs(big) do assert(again[k][1] == v[1]) end";
   if (luaL_dostring(c->L, check) != LUA_OK) fail_msg("%s", lua_tostring(c->L, -1));
 }
 

@@ -18,10 +18,25 @@ static uint64_t double_to_bits(double value) {
 
 static void keeps_integers_exact(void **state) {
   json_case *c = *state;
-  static const char *const texts[] = {
-      "0",   "1",   "-1",  "9",  "10", "99999999999999999", "999999999999999999", "1000000000000000000", "9007199254740993",
-      "-42", "-10", "123", "7",  "9223372036854775807", "-9223372036854775808", "9223372036854775806", "-9223372036854775807",
-      "-999999999999999999", "-1000000000000000000"};
+  static const char *const texts[] = {"0",
+                                      "1",
+                                      "-1",
+                                      "9",
+                                      "10",
+                                      "99999999999999999",
+                                      "999999999999999999",
+                                      "1000000000000000000",
+                                      "9007199254740993",
+                                      "-42",
+                                      "-10",
+                                      "123",
+                                      "7",
+                                      "9223372036854775807",
+                                      "-9223372036854775808",
+                                      "9223372036854775806",
+                                      "-9223372036854775807",
+                                      "-999999999999999999",
+                                      "-1000000000000000000"};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) json_expect(c, texts[i], texts[i]);
   json_refuse(c, "9223372036854775808", 0, "", "an integer beyond 64 bits");
   json_refuse(c, "{\"a\":-9223372036854775809}", 0, "a", "an integer beyond 64 bits");
@@ -39,21 +54,58 @@ static void keeps_integers_exact(void **state) {
 
 static void keeps_floats_floats(void **state) {
   json_case *c = *state;
-  static const char *const pairs[][2] = {
-      {"-0", "-0.0"}, {"-0.0", "-0.0"}, {"0.0", "0.0"}, {"0e5", "0.0"}, {"-0E-7", "-0.0"}, {"5.0", "5.0"}, {"5e0", "5.0"},
-      {"1E2", "100.0"}, {"1e+2", "100.0"}, {"0.1", "0.1"}, {"0.10", "0.1"}, {"1.5", "1.5"}, {"-1.5", "-1.5"}, {"19.99", "19.99"},
-      {"0.0001", "0.0001"}, {"0.00012", "0.00012"}, {"0.00001", "1e-5"}, {"0.000015", "1.5e-5"}, {"2.5e-7", "2.5e-7"},
-      {"1e14", "100000000000000.0"}, {"999999999999999.0", "999999999999999.0"}, {"1e15", "1e15"}, {"1E+15", "1e15"},
-      {"1000000000000000.0", "1e15"}, {"1.5e15", "1.5e15"}, {"1e16", "1e16"}, {"1e22", "1e22"}, {"1e23", "1e23"}, {"1e300", "1e300"},
-      {"1e308", "1e308"}, {"1.7976931348623157e308", "1.7976931348623157e308"}, {"2.2250738585072014e-308", "2.2250738585072014e-308"},
-      {"2.225073858507201e-308", "2.225073858507201e-308"}, {"5e-324", "5e-324"}, {"4.9e-324", "5e-324"},
-      {"2.4703282292062328e-324", "5e-324"}, {"2.4703282292062327e-324", "0.0"}, {"1e-400", "0.0"}, {"-1e-400", "-0.0"},
-      {"0.30000000000000004", "0.30000000000000004"}, {"0.1e1", "1.0"}, {"123456789012345.67", "123456789012345.67"},
-      {"9007199254740993.0", "9.007199254740992e15"}, {"9007199254740992.0", "9.007199254740992e15"},
-      {"3.141592653589793", "3.141592653589793"}, {"5.684341886080801e-14", "5.684341886080801e-14"},
-      {"5.6843418860808015e-14", "5.684341886080802e-14"}, {"9.5367431640625e-7", "9.5367431640625e-7"},
-      {"1.7976931348623158e308", "1.7976931348623157e308"}, {"123e-2", "1.23"}, {"0.000000000000000000000000000001e30", "1.0"},
-      {"100000000000000000000000000000e-29", "1.0"}};
+  static const char *const pairs[][2] = {{"-0", "-0.0"},
+                                         {"-0.0", "-0.0"},
+                                         {"0.0", "0.0"},
+                                         {"0e5", "0.0"},
+                                         {"-0E-7", "-0.0"},
+                                         {"5.0", "5.0"},
+                                         {"5e0", "5.0"},
+                                         {"1E2", "100.0"},
+                                         {"1e+2", "100.0"},
+                                         {"0.1", "0.1"},
+                                         {"0.10", "0.1"},
+                                         {"1.5", "1.5"},
+                                         {"-1.5", "-1.5"},
+                                         {"19.99", "19.99"},
+                                         {"0.0001", "0.0001"},
+                                         {"0.00012", "0.00012"},
+                                         {"0.00001", "1e-5"},
+                                         {"0.000015", "1.5e-5"},
+                                         {"2.5e-7", "2.5e-7"},
+                                         {"1e14", "100000000000000.0"},
+                                         {"999999999999999.0", "999999999999999.0"},
+                                         {"1e15", "1e15"},
+                                         {"1E+15", "1e15"},
+                                         {"1000000000000000.0", "1e15"},
+                                         {"1.5e15", "1.5e15"},
+                                         {"1e16", "1e16"},
+                                         {"1e22", "1e22"},
+                                         {"1e23", "1e23"},
+                                         {"1e300", "1e300"},
+                                         {"1e308", "1e308"},
+                                         {"1.7976931348623157e308", "1.7976931348623157e308"},
+                                         {"2.2250738585072014e-308", "2.2250738585072014e-308"},
+                                         {"2.225073858507201e-308", "2.225073858507201e-308"},
+                                         {"5e-324", "5e-324"},
+                                         {"4.9e-324", "5e-324"},
+                                         {"2.4703282292062328e-324", "5e-324"},
+                                         {"2.4703282292062327e-324", "0.0"},
+                                         {"1e-400", "0.0"},
+                                         {"-1e-400", "-0.0"},
+                                         {"0.30000000000000004", "0.30000000000000004"},
+                                         {"0.1e1", "1.0"},
+                                         {"123456789012345.67", "123456789012345.67"},
+                                         {"9007199254740993.0", "9.007199254740992e15"},
+                                         {"9007199254740992.0", "9.007199254740992e15"},
+                                         {"3.141592653589793", "3.141592653589793"},
+                                         {"5.684341886080801e-14", "5.684341886080801e-14"},
+                                         {"5.6843418860808015e-14", "5.684341886080802e-14"},
+                                         {"9.5367431640625e-7", "9.5367431640625e-7"},
+                                         {"1.7976931348623158e308", "1.7976931348623157e308"},
+                                         {"123e-2", "1.23"},
+                                         {"0.000000000000000000000000000001e30", "1.0"},
+                                         {"100000000000000000000000000000e-29", "1.0"}};
   for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
     json_expect(c, pairs[i][0], pairs[i][1]);
     json_expect(c, pairs[i][1], pairs[i][1]);
@@ -69,8 +121,9 @@ static void keeps_floats_floats(void **state) {
 
 static void refuses_what_is_no_number(void **state) {
   json_case *c = *state;
-  static const char *const texts[] = {"-", "-a", "01", "-01", "00", "1.", "1.e5", ".5", "1e", "1e+", "1E-", "1.5e", "+1", "0x10",
-                                      "1_000", "--1", "1.2.3", "1e5.5", "-Infinity", "1f", "0b1", "\xEF\xBC\x91", "1e 5", "- 1", "1,0"};
+  static const char *const texts[] = {"-",         "-a",  "01",   "-01",          "00",   "1.",    "1.e5", ".5",    "1e",
+                                      "1e+",       "1E-", "1.5e", "+1",           "0x10", "1_000", "--1",  "1.2.3", "1e5.5",
+                                      "-Infinity", "1f",  "0b1",  "\xEF\xBC\x91", "1e 5", "- 1",   "1,0"};
   annal_error error;
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) json_refused(c, texts[i], strlen(texts[i]), 0, &error);
 }
@@ -98,7 +151,8 @@ static void check_double(json_case *c, double value, bool search) {
   annal_error error;
   if (json_decode(c->L, text, size, 0, &error) != 0) fail_msg("%s: %s", text, error.message);
   assert_false(lua_isinteger(c->L, -1));
-  if (double_to_bits(lua_tonumber(c->L, -1)) != double_to_bits(value)) fail_msg("%s is read as %.17g", text, lua_tonumber(c->L, -1));
+  if (double_to_bits(lua_tonumber(c->L, -1)) != double_to_bits(value))
+    fail_msg("%s is read as %.17g", text, lua_tonumber(c->L, -1));
   lua_pop(c->L, 1);
   size_t digits = digits_in(text);
   if (!search || digits < 2) return;
@@ -174,7 +228,8 @@ static void reads_as_the_c_library_reads(void **state) {
   uint64_t seed = 4;
   char text[2200];
   for (int i = 0; i < 20000; i++) {
-    size_t size = 0, whole = json_random(&seed) % (i % 100 == 0 ? 1000 : 25), fraction = json_random(&seed) % (i % 50 == 0 ? 1000 : 25);
+    size_t size = 0, whole = json_random(&seed) % (i % 100 == 0 ? 1000 : 25),
+           fraction = json_random(&seed) % (i % 50 == 0 ? 1000 : 25);
     if (json_random(&seed) % 2) text[size++] = '-';
     if (whole == 0) text[size++] = '0';
     for (size_t k = 0; k < whole; k++) text[size++] = (char)('0' + (k ? json_random(&seed) % 10 : 1 + json_random(&seed) % 9));
@@ -184,13 +239,15 @@ static void reads_as_the_c_library_reads(void **state) {
     for (size_t k = 0; k <= fraction; k++) text[size++] = (char)('0' + json_random(&seed) % 10);
     int exponent = (int)(json_random(&seed) % 700) - 350;
     text[size] = 0;
-    if (i % 3) size += (size_t)snprintf(text + size, sizeof text - size, "%c%d", i % 2 ? 'e' : 'E', i % 3 == 1 ? exponent / 16 : exponent);
+    if (i % 3)
+      size += (size_t)snprintf(text + size, sizeof text - size, "%c%d", i % 2 ? 'e' : 'E', i % 3 == 1 ? exponent / 16 : exponent);
     double wanted = strtod(text, NULL);
     annal_error error;
     int result = json_decode(c->L, text, size, 0, &error);
     assert_int_equal(result, isinf(wanted) ? ANNAL_INVALID : 0);
     if (result != 0) continue;
-    if (double_to_bits(lua_tonumber(c->L, -1)) != double_to_bits(wanted)) fail_msg("%s is read as %a, not %a", text, lua_tonumber(c->L, -1), wanted);
+    if (double_to_bits(lua_tonumber(c->L, -1)) != double_to_bits(wanted))
+      fail_msg("%s is read as %a, not %a", text, lua_tonumber(c->L, -1), wanted);
     lua_pop(c->L, 1);
   }
 }

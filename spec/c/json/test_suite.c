@@ -51,7 +51,8 @@ static const decision decisions[] = {
     {"i_string_utf16BE_no_BOM.json", false, "JSON between systems is UTF-8 (RFC 8259, 8.1)"},
     {"i_string_utf16LE_no_BOM.json", false, "JSON between systems is UTF-8 (RFC 8259, 8.1)"},
     {"i_structure_500_nested_arrays.json", false, "nesting is bounded at 128, so that recursion is"},
-    {"i_structure_UTF-8_BOM_empty_object.json", false, "a byte order mark must not be added (RFC 8259, 8.1): it would be kept as data"},
+    {"i_structure_UTF-8_BOM_empty_object.json", false,
+     "a byte order mark must not be added (RFC 8259, 8.1): it would be kept as data"},
     /* Within the RFC, refused all the same. */
     {"y_object_duplicated_key.json", false, "two members of one name mean different things to different readers"},
     {"y_object_duplicated_key_and_value.json", false, "two members of one name mean different things to different readers"},

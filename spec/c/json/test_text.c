@@ -26,7 +26,8 @@ static void writes_the_shortest_escapes(void **state) {
   json_expect(c, "\"\\u00e9\\u20AC\\uD83D\\uDE00\"", "\"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\"");
   json_expect(c, "\"\\uDBFF\\uDFFF\\uffff\\uFFFE\"", "\"\xF4\x8F\xBF\xBF\xEF\xBF\xBF\xEF\xBF\xBE\"");
   json_expect(c, "\"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\\n\xC3\xA9\"", "\"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\\n\xC3\xA9\"");
-  json_expect(c, "\"seven77\\neight888\\tand some more plain text\\u0041\"", "\"seven77\\neight888\\tand some more plain textA\"");
+  json_expect(c, "\"seven77\\neight888\\tand some more plain text\\u0041\"",
+              "\"seven77\\neight888\\tand some more plain textA\"");
 }
 
 /* Each byte value at each place within and across the words that are looked at together. */
@@ -51,7 +52,8 @@ static void finds_every_special_byte_at_every_place(void **state) {
         const char *escape = byte == '\n' ? "n" : byte == '\t' ? "t" : byte == '\b' ? "b" : byte == '\f' ? "f" : "r";
         if (plain) snprintf(wanted, sizeof wanted, "%.*s", (int)length, text + 1);
         else if (byte == '"' || byte == '\\')
-          snprintf(wanted, sizeof wanted, "%.*s\\%c%.*s", (int)place, text + 1, byte, (int)(length - place - 1), text + 2 + place);
+          snprintf(wanted, sizeof wanted, "%.*s\\%c%.*s", (int)place, text + 1, byte, (int)(length - place - 1),
+                   text + 2 + place);
         else if (byte == '\n' || byte == '\t' || byte == '\b' || byte == '\f' || byte == '\r')
           snprintf(wanted, sizeof wanted, "%.*s\\%s%.*s", (int)place, text + 1, escape, (int)(length - place - 1),
                    text + 2 + place);
@@ -92,7 +94,8 @@ static void check_sequence(json_case *c, const unsigned char *sequence, size_t s
   memcpy(text + 1, sequence, size);
   buf_init(&out, &c->env);
   bool accepted = json_canonical(text, size + 2, 0, &out, &error) == 0;
-  if (accepted != well_formed(sequence, size)) fail_msg("%02x %02x %02x %02x", sequence[0], sequence[1], sequence[2], sequence[3]);
+  if (accepted != well_formed(sequence, size))
+    fail_msg("%02x %02x %02x %02x", sequence[0], sequence[1], sequence[2], sequence[3]);
   buf_clear(&out);
   lua_pushlstring(c->L, (const char *)sequence, size);
   assert_int_equal(json_encode(c->L, -1, 0, &out, &error) == 0, accepted);
@@ -161,10 +164,10 @@ static void refuses_what_is_not_json(void **state) {
 
 static void refuses_lone_surrogates(void **state) {
   json_case *c = *state;
-  static const char *const texts[] = {
-      "\"\\ud800\"",        "\"\\udc00\"",       "\"\\udfff\"",        "\"\\ud800\\ud800\"", "\"\\udc00\\ud800\"",
-      "\"\\ud800x\\udc00\"", "\"\\ud800\\u0041\"", "\"\\ud800\\n\"",     "\"\\ud800\\udbff\"", "\"\\ud800\\",
-      "\"\\ud800\\u",       "\"\\ud800\\udc0",   "\"\\ud800\\udc0\"", "\"\\uDBFF\\uE000\""};
+  static const char *const texts[] = {"\"\\ud800\"",        "\"\\udc00\"",         "\"\\udfff\"",        "\"\\ud800\\ud800\"",
+                                      "\"\\udc00\\ud800\"", "\"\\ud800x\\udc00\"", "\"\\ud800\\u0041\"", "\"\\ud800\\n\"",
+                                      "\"\\ud800\\udbff\"", "\"\\ud800\\",         "\"\\ud800\\u",       "\"\\ud800\\udc0",
+                                      "\"\\ud800\\udc0\"",  "\"\\uDBFF\\uE000\""};
   for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) json_refuse(c, texts[i], 0, "", "a lone surrogate is no character");
   json_refuse(c, "\"\xED\xA0\x80\"", 0, "", "not valid UTF-8 at byte 1");
 }
@@ -327,17 +330,25 @@ static void writes_events(void **state) {
   json_case *c = *state;
   base_buf out;
   buf_init(&out, &c->env);
-  annal_event event = {.position = 7, .created_at = 1, .id = "01\"", .type = "T\xC3\xA9", .data = "{\"a\":1}xx", .data_size = 7,
-                       .metadata = "{}", .version = 2};
+  annal_event event = {.position = 7,
+                       .created_at = 1,
+                       .id = "01\"",
+                       .type = "T\xC3\xA9",
+                       .data = "{\"a\":1}xx",
+                       .data_size = 7,
+                       .metadata = "{}",
+                       .version = 2};
   json_add_event(&out, &event);
-  assert_string_equal(out.bytes, "{\"created_at\":\"1970-01-01T00:00:00.000001Z\",\"data\":{\"a\":1},\"id\":\"01\\\"\",\"metadata\":{},"
-                                 "\"position\":7,\"type\":\"T\xC3\xA9\",\"version\":2}");
+  assert_string_equal(out.bytes,
+                      "{\"created_at\":\"1970-01-01T00:00:00.000001Z\",\"data\":{\"a\":1},\"id\":\"01\\\"\",\"metadata\":{},"
+                      "\"position\":7,\"type\":\"T\xC3\xA9\",\"version\":2}");
   json_expect(c, out.bytes, out.bytes);
   buf_clear(&out);
   event = (annal_event){.type = "T", .data = "{}", .version = 1};
   json_add_event(&out, &event);
-  assert_string_equal(out.bytes, "{\"created_at\":null,\"data\":{},\"id\":null,\"metadata\":null,\"position\":null,\"type\":\"T\","
-                                 "\"version\":1}");
+  assert_string_equal(out.bytes,
+                      "{\"created_at\":null,\"data\":{},\"id\":null,\"metadata\":null,\"position\":null,\"type\":\"T\","
+                      "\"version\":1}");
   buf_free(&out);
 }
 
