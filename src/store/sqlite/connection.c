@@ -92,8 +92,22 @@ static int time_is_up(void *context) {
 /* ---- Opening ----------------------------------------------------------------------------------------------------------- */
 
 /* A checkpoint may run only while nobody can commit (checkpoint.c), so SQLite is to start none by itself. */
-static const char configuration[] = "PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 0; PRAGMA synchronous = FULL;"
+static const char configuration[] = "PRAGMA mmap_size = 0; PRAGMA synchronous = FULL;"
                                     "PRAGMA wal_autocheckpoint = 0; PRAGMA recursive_triggers = OFF;";
+
+/* What a file's schema may call is only what SQLite calls innocuous. Its JSON functions are, but releases such as 3.40 forgot to
+ * mark them so and would refuse the indexes of declared fields; there the schema is trusted, which reaches SQLite's own functions
+ * and no others: annal adds none. */
+static int distrust_schema(sqlite3 *db) {
+  sqlite3_stmt *stmt = NULL;
+  int code =
+      sqlite3_prepare_v2(db, "SELECT 1 FROM pragma_function_list WHERE name = 'json_type' AND flags & 0x200000", -1, &stmt, NULL);
+  if (code != SQLITE_OK) return code;
+  code = sqlite3_step(stmt);
+  sqlite3_finalize(stmt);
+  if (code == SQLITE_ROW) return sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+  return code == SQLITE_DONE ? SQLITE_OK : code;
+}
 
 static int configure(sqlite_conn *conn, sqlite3 *db) {
   sqlite3_extended_result_codes(db, 1);
@@ -102,7 +116,8 @@ static int configure(sqlite_conn *conn, sqlite3 *db) {
   sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
   sqlite3_db_config(db, SQLITE_DBCONFIG_DQS_DML, 0, NULL); /* a misspelt name in double quotes is no text */
   sqlite3_db_config(db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
-  int code = sqlite3_exec(db, configuration, NULL, NULL, NULL);
+  int code = distrust_schema(db);
+  if (code == SQLITE_OK) code = sqlite3_exec(db, configuration, NULL, NULL, NULL);
   if (code == SQLITE_OK && !conn->writes) code = sqlite3_exec(db, "PRAGMA query_only = ON", NULL, NULL, NULL);
   return code;
 }
