@@ -41,7 +41,8 @@ stores.each("a save under a condition", function(place)
     store:save_event { type = "LIST_DELETED", data = { listId = list } }
     local late = { type = "ITEM_ADDED", data = { listId = list, itemId = "i2", itemName = "New Item" } }
     expect.error("conflict", function() store:save_event_with_stream_validation(late, added.id, both) end)
-    expect.error("conflict", function() store:save_event_with_stream_validation(late, created.id, { items_of(list), life_of(list) }) end)
+    expect.error("conflict",
+      function() store:save_event_with_stream_validation(late, created.id, { items_of(list), life_of(list) }) end)
     assert.equal(3, place():count "events")
     assert.equal("0", place():sql "select count(*) from events where data ->> 'itemName' = 'New Item'")
   end)
@@ -53,7 +54,8 @@ stores.each("a save under a condition", function(place)
     cart:save_event(item)
     assert.equal(created.id, cart:get_latest_event("CART_CREATED", { data = { cartId = "c" } }).id)
     expect.error("conflict", function()
-      cart:save_event_with_stream_validation(item, created.id, { { types = { "CART_CREATED", "CART_CHECKED_OUT" }, data = { cartId = "c" } },
+      cart:save_event_with_stream_validation(item, created.id,
+        { { types = { "CART_CREATED", "CART_CHECKED_OUT" }, data = { cartId = "c" } },
         { types = { "ITEM_ADDED_TO_CART", "ITEM_REMOVED_FROM_CART" }, data = { cartId = "c" } } })
     end)
     assert.equal(2, place():count "events")
@@ -81,7 +83,8 @@ stores.each("a save under a condition", function(place)
     own.after = saved[2].id
     store:save_event_with_stream_validation(events[3], saved[1].id, { life_of(list), own })
     assert.equal(3, place():count "events")
-    expect.error("conflict", function() store:save_event_with_stream_validation(events[3], saved[1].id, { life_of(list), own }) end)
+    expect.error("conflict",
+      function() store:save_event_with_stream_validation(events[3], saved[1].id, { life_of(list), own }) end)
     assert.equal(3, place():count "events")
   end)
 
@@ -106,7 +109,10 @@ stores.each("a save under a condition", function(place)
   it("over fields that are not declared, types alone and data alone is as strict", function()
     local first = store:save_event(apps.todo_events()[1])
     store:save_event(apps.todo_events()[1])
-    for _, stream in ipairs { { data = { listName = "Test List" } }, { types = "LIST_CREATED" }, { data = { listName = { "x", "Test List" } } } } do
+    local moved = {
+      { data = { listName = "Test List" } }, { types = "LIST_CREATED" }, { data = { listName = { "x", "Test List" } } },
+    }
+    for _, stream in ipairs(moved) do
       expect.error("conflict", function()
         store:save_event_with_stream_validation(apps.todo_events()[1], first.id, { stream })
       end)

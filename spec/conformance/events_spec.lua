@@ -40,7 +40,8 @@ stores.each("events", function(place)
   end)
 
   it("keep the caller's id and metadata", function()
-    local event = store:save_event { id = "my/id 1", type = "LIST_DELETED", data = { listId = "l" }, metadata = { user = "u", n = 1 } }
+    local event = store:save_event { id = "my/id 1", type = "LIST_DELETED", data = { listId = "l" },
+      metadata = { user = "u", n = 1 } }
     assert.equal("my/id 1", event.id)
     assert.same({ user = "u", n = 1 }, event.metadata)
     assert.same({ event }, store:get_event_stream())
@@ -107,7 +108,8 @@ stores.each("events", function(place)
 
   it("of streams begin after the place that each stream names", function()
     local saved = store:save_events((apps.todo_events()))
-    local rest = store:get_event_streams { { types = { "LIST_CREATED" }, after = 0 }, { types = { "ITEM_ADDED", "ITEM_COMPLETED" }, after = 2 } }
+    local rest = store:get_event_streams { { types = { "LIST_CREATED" }, after = 0 },
+      { types = { "ITEM_ADDED", "ITEM_COMPLETED" }, after = 2 } }
     assert.same({ 1, 3 }, pluck(rest, "position"))
     rest = store:get_event_streams { { types = { "ITEM_ADDED", "ITEM_COMPLETED" }, after = saved[2].id } }
     assert.same({ 3 }, pluck(rest, "position"))
@@ -161,7 +163,9 @@ stores.each("events", function(place)
 
   it("can be left in the middle of a loop, and the store closed", function()
     store:save_events((apps.todo_events()))
-    for _ in store:events {} do break end
+    for event in store:events {} do
+      if event.position == 2 then break end
+    end
     local rest = store:events {}
     assert.equal(1, rest().position)
     rest:close()

@@ -51,7 +51,8 @@ stores.each("a saved row", function(place)
     assert.equal(15, with { ["reducers/sum.lua"] = files["reducers/sum.lua"]:gsub("step %*", "3 * step *") })
   end)
 
-  it("is not used when a file changes that its reducer includes", function() assert.equal(10, with { ["step.lua"] = "return 2" }) end)
+  it("is not used when a file changes that its reducer includes",
+    function() assert.equal(10, with { ["step.lua"] = "return 2" }) end)
 
   it("is not used when its own file changes, were it in a comment", function()
     assert.equal(5, with { ["sum.lua"] = files["sum.lua"] .. " -- thought about it again" })
@@ -90,7 +91,8 @@ stores.each("a saved row", function(place)
   it("stays usable where version pins its meaning", function()
     local pinned = apps.write {
       ["events.lua"] = files["events.lua"],
-      ["sum.lua"] = [[projection "SUM" { version = 7, by = "to", init = { sum = 0 }, on = { ADDED = function(s, e) s.sum = s.sum + e.data.n end } }]],
+      ["sum.lua"] = [[projection "SUM" {
+        version = 7, by = "to", init = { sum = 0 }, on = { ADDED = function(s, e) s.sum = s.sum + e.data.n end } }]],
     }
     store = place():open { app = pinned }
     assert.equal(5, store:view("SUM", "a").sum)

@@ -141,7 +141,8 @@ stores.each("a projection object", function(place)
     expect.error("conflict", function() mine:save_event { type = "ITEM_REMOVED", data = events[3].data } end)
     assert.equal(3, place():count "events")
     mine:refresh()
-    local list_of_two = mine:save_event { { type = "ITEM_UNCOMPLETED", data = events[3].data }, { type = "ITEM_REMOVED", data = events[3].data } }
+    local list_of_two = mine:save_event { { type = "ITEM_UNCOMPLETED", data = events[3].data },
+      { type = "ITEM_REMOVED", data = events[3].data } }
     assert.same({ 4, 5 }, pluck(list_of_two, "position"))
   end)
 
@@ -348,10 +349,13 @@ stores.each("rows saved by hand", function(place)
     event = store:save_event { type = "T", data = { n = 1 } }
   end)
 
-  local function save(id, data, latest) return store:save_projection { type = "MINE", id = id, data = data, latest_event_id = latest or event.id } end
+  local function save(id, data, latest)
+    return store:save_projection { type = "MINE", id = id, data = data, latest_event_id = latest or event.id }
+  end
 
   it("are created, updated and never moved backwards", function()
-    assert.same({ type = "MINE", id = "x", data = { a = 1 }, latest_event_id = event.id, status = "created" }, save("x", { a = 1 }))
+    assert.same({ type = "MINE", id = "x", data = { a = 1 }, latest_event_id = event.id, status = "created" },
+      save("x", { a = 1 }))
     assert.equal("updated", save("x", { a = 2 }).status)
     local newer = store:save_event { type = "T", data = { n = 2 } }
     assert.equal("updated", save("x", { a = 3 }, newer.id).status)

@@ -39,7 +39,8 @@ function shell.read(path)
   return text
 end
 
-function shell.temporary_directory() return shell.run { "mktemp", "-d", (os.getenv "TMPDIR" or "/tmp") .. "/annal-spec.XXXXXX" } end
+function shell.temporary_directory() return shell.run { "mktemp", "-d",
+  (os.getenv "TMPDIR" or "/tmp") .. "/annal-spec.XXXXXX" } end
 
 function shell.sleep(seconds) os.execute(("sleep %.3f"):format(seconds)) end
 

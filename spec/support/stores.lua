@@ -29,10 +29,12 @@ end
 function Place:count(from) return math.tointeger(self:sql("select count(*) from " .. from)) end
 
 -- The statement by the database's own client; what it prints, columns divided by "|".
-local function sqlite_sql(self, statement) return shell.run { "sqlite3", "-batch", self.location, ".timeout 10000", statement } end
+local function sqlite_sql(self, statement) return shell.run { "sqlite3", "-batch", self.location, ".timeout 10000",
+  statement } end
 
 local function postgres_sql(self, statement)
-  return shell.run { "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", stores.postgres, "-c", "set search_path = " .. self.options.schema,
+  return shell.run { "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", stores.postgres, "-c",
+    "set search_path = " .. self.options.schema,
     "-c", statement }
 end
 
