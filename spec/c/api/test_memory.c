@@ -1,0 +1,152 @@
+/* Memory that runs out: a story of opening, saving, viewing and closing is told again and again, and each time another
+ * allocation is the one that fails. Whatever fails, the call answers `unavailable` (or `budget`, where a script's own state could
+ * not grow), nothing leaks, nothing crashes, and the store is sound afterwards. */
+#include "../fold/support.h"
+
+typedef struct scarce {
+  long left;     /* allocations until one fails; -1: none does */
+  bool for_good; /* from then on all fail */
+  long asked;    /* allocations so far */
+  long held;     /* blocks not given back */
+  bool refused;
+} scarce;
+
+static void *allocate(void *context, void *pointer, size_t size) {
+  scarce *s = context;
+  if (size == 0) {
+    if (pointer) s->held--;
+    free(pointer);
+    return NULL;
+  }
+  s->asked++;
+  if (s->left == 0 || (s->refused && s->for_good)) {
+    s->refused = true;
+    if (!s->for_good) s->left = -1;
+    return NULL;
+  }
+  if (s->left > 0) s->left--;
+  void *larger = realloc(pointer, size);
+  if (larger && !pointer) s->held++;
+  return larger;
+}
+
+#define APP                                                                                                                      \
+  "event 'ADDED' { id = t.string, tags = t.array(t.string) }\n"                                                                  \
+  "projection 'LIST' { by = 'id', fields = { n = reducer { init = 0, on = { ADDED = function(s) return s + 1 end } },"           \
+  "  tags = reducer { init = array {}, on = { ADDED = function(s, e) s = {} for i, tag in ipairs(e.data.tags) do s[i] = tag .. " \
+  "i end return s end } },"                                                                                                      \
+  "  map = reducer { init = {}, on = { ADDED = function(s, e) s.list = { #e.data.tags } end } } },"                              \
+  "  view = function(s, id) return { id = id, s = s } end, shape = { id = t.string, s = t.any } }\n"
+
+static void expect_fair(int code, const annal_error *error, const char *what) {
+  if (code == 0 || code == ANNAL_UNAVAILABLE || code == ANNAL_BUDGET) return;
+  fail_msg("%s: %s: %s: %s", what, annal_code_name(code), error->where, error->message);
+}
+
+static annal_view_options view_options[] = {{.size = sizeof(annal_view_options), .ignore_saved = true},
+                                            {.size = sizeof(annal_view_options), .save = true},
+                                            {.size = sizeof(annal_view_options)}};
+
+/* Everything once; what fails is skipped over. Answers whether all went well. */
+static bool tell(place *p, const annal_options *options) {
+  annal_error error;
+  annal_text text;
+  annal_store *handle;
+  bool well = true;
+  int code = annal_open(p->file, options, &handle, &error);
+  expect_fair(code, &error, "open");
+  if (code) return false;
+  annal_event events[2] = {{.type = "ADDED", .data = "{\"id\":\"a\",\"tags\":[\"x\",\"y\"]}", .metadata = "{}"},
+                           {.type = "ADDED", .data = "{\"id\":\"a\",\"tags\":[]}"}};
+  code = annal_save(handle, events, 2, NULL, &text, &error);
+  expect_fair(code, &error, "save");
+  if (!code) assert_non_null(text.bytes);
+  annal_text_free(handle, &text);
+  well = well && !code;
+  for (size_t i = 0; i < 3; i++) {
+    code = annal_view(handle, "LIST", "a", &view_options[i], &text, &error);
+    if (code != ANNAL_NOT_FOUND) expect_fair(code, &error, "view"); /* not_found: the save before had failed */
+    if (!code) expect_in(text.bytes, "\"id\":\"a\"");
+    annal_text_free(handle, &text);
+    well = well && !code;
+  }
+  annal_query query = {.size = sizeof query, .type = "LIST"};
+  code = annal_query_projections(handle, &query, &text, &error);
+  expect_fair(code, &error, "query");
+  annal_text_free(handle, &text);
+  annal_close(handle);
+  return well && !code;
+}
+
+static void tell_with_failures(bool for_good) {
+  place p;
+  place_init(&p);
+  place_script(&p, "app.lua", APP);
+  scarce s = {.left = -1};
+  annal_options options = {.size = sizeof options, .app = p.app, .allocate = allocate, .allocate_context = &s};
+  assert_true(tell(&p, &options));
+  assert_int_equal(s.held, 0);
+  long total = s.asked;
+  assert_true(total > 100);
+  /* Every early one, then every so many: the middle is Lua compiling the same few files. */
+  long step = 1 + total / 1500;
+  for (long n = 0; n < total; n += step) {
+    s = (scarce){.left = n, .for_good = for_good};
+    tell(&p, &options);
+    if (s.held != 0) fail_msg("%ld blocks are left when allocation %ld of %ld fails", s.held, n, total);
+  }
+  s = (scarce){.left = -1};
+  assert_true(tell(&p, &options));
+  expect_sql(&p, "SELECT count(*) - max(position) FROM events", "0");
+  place_remove(&p);
+}
+
+static void one_failed_allocation_is_an_error_and_no_more(void **unused) {
+  (void)unused;
+  tell_with_failures(false);
+}
+
+static void memory_that_ends_for_good_is_an_error_and_no_more(void **unused) {
+  (void)unused;
+  tell_with_failures(true);
+}
+
+/* An instance that could not be refreshed is as it was. */
+static void a_failed_refresh_changes_nothing(void **unused) {
+  (void)unused;
+  place p;
+  annal_error error;
+  scarce s = {.left = -1};
+  place_init(&p);
+  place_script(&p, "app.lua", APP);
+  place_open_with(&p, (annal_options){.app = p.app, .allocate = allocate, .allocate_context = &s});
+  put(&p, "ADDED", NULL, "{\"id\":\"a\",\"tags\":[\"x\"]}");
+  fold_instance *instance = instance_of(&p, "LIST", "a", true);
+  char *before = view_text(&p, instance);
+  put(&p, "ADDED", NULL, "{\"id\":\"a\",\"tags\":[\"y\"]}");
+  char *after = NULL;
+  for (long n = 0; !after; n++) {
+    s.left = n;
+    s.refused = false;
+    int code = fold_refresh(instance, &error);
+    s.left = -1;
+    expect_fair(code, &error, "refresh");
+    if (code) expect_view(&p, instance, before);
+    else after = view_text(&p, instance);
+  }
+  expect_in(after, "\"n\":2");
+  free(before);
+  free(after);
+  fold_close(instance);
+  place_remove(&p);
+  assert_int_equal(s.held, 0);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(one_failed_allocation_is_an_error_and_no_more),
+      cmocka_unit_test(memory_that_ends_for_good_is_an_error_and_no_more),
+      cmocka_unit_test(a_failed_refresh_changes_nothing),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
