@@ -1,0 +1,119 @@
+/* A generation: scripts loaded once, immutable, counted, with a pool of states. Role: the entry to script/. Everything the
+ * structures of script.h point to lies in one arena, so any thread may read it as long as it holds a reference. */
+#include "script/internal.h"
+
+static void destroy_app(script_app *app) {
+  while (app->idle) {
+    script_state *state = app->idle;
+    app->idle = state->next;
+    state_destroy(state);
+  }
+  if (app->c_locale) freelocale(app->c_locale);
+  pthread_mutex_destroy(&app->lock);
+  arena_free(&app->arena);
+  base_free(app->env, app);
+}
+
+static int load_app(script_app *app, const char *directory, annal_error *error) {
+  app->directory = arena_strndup(&app->arena, directory, strlen(directory));
+  if (!app->directory) return error_memory(error);
+  app->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+  if (!app->c_locale) return error_memory(error);
+  int code = files_find(app, directory, error);
+  return code ? code : state_create(app, &app->idle, error);
+}
+
+int script_load(const base_env *env, const script_options *options, const char *directory, script_app **out, annal_error *error) {
+  script_app *app = base_calloc(env, 1, sizeof *app);
+  if (!app) return error_memory(error);
+  app->env = env;
+  app->options = *options;
+  if (app->options.budget <= 0) app->options.budget = LIMIT_BUDGET;
+  if (app->options.memory == 0) app->options.memory = LIMIT_SCRIPT_MEMORY;
+  arena_init(&app->arena, env);
+  atomic_init(&app->references, 1);
+  pthread_mutex_init(&app->lock, NULL);
+  int code = load_app(app, directory, error);
+  if (code) destroy_app(app);
+  else *out = app;
+  return code;
+}
+
+script_app *script_retain(script_app *app) {
+  atomic_fetch_add_explicit(&app->references, 1, memory_order_relaxed);
+  return app;
+}
+
+void script_release(script_app *app) {
+  if (app && atomic_fetch_sub_explicit(&app->references, 1, memory_order_acq_rel) == 1) destroy_app(app);
+}
+
+const char *script_directory(const script_app *app) { return app->directory; }
+
+/* ---- The pool ---------------------------------------------------------------------------------------------------------- */
+
+int script_acquire(script_app *app, script_state **out, annal_error *error) {
+  pthread_mutex_lock(&app->lock);
+  script_state *state = app->idle;
+  if (state) app->idle = state->next;
+  pthread_mutex_unlock(&app->lock);
+  if (!state) {
+    int code = state_create(app, &state, error);
+    if (code) return code;
+  }
+  script_retain(app); /* a state keeps its generation alive */
+  *out = state;
+  return 0;
+}
+
+void script_give_back(script_state *state) {
+  if (!state) return;
+  script_app *app = state->app;
+  if (state_is_spent(state)) {
+    state_destroy(state);
+  } else {
+    lua_settop(state->L, 0);
+    script_end_event(state);
+    pthread_mutex_lock(&app->lock);
+    state->next = app->idle;
+    app->idle = state;
+    pthread_mutex_unlock(&app->lock);
+  }
+  script_release(app);
+}
+
+/* ---- Looking things up ------------------------------------------------------------------------------------------------- */
+
+const script_event *script_events(const script_app *app, size_t *count) {
+  *count = app->event_count;
+  return app->events;
+}
+
+const script_projection *script_projections(const script_app *app, size_t *count) {
+  *count = app->projection_count;
+  return app->projections;
+}
+
+const script_event *script_find_event(const script_app *app, const char *type) {
+  size_t low = 0, high = app->event_count;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    int order = strcmp(app->events[middle].type, type);
+    if (order == 0) return &app->events[middle];
+    if (order < 0) low = middle + 1;
+    else high = middle;
+  }
+  return NULL;
+}
+
+const script_projection *script_find_projection(const script_app *app, const char *name) {
+  size_t low = 0, high = app->projection_count;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    int order = strcmp(app->projections[middle].name, name);
+    if (order == 0) return &app->projections[middle];
+    if (order < 0) low = middle + 1;
+    else high = middle;
+  }
+  return NULL;
+}

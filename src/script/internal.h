@@ -1,0 +1,172 @@
+/* What the files of script/ share and nobody else sees. Role: the two structures behind script.h, and the seams between
+ *   app.c       a generation: loaded, counted, its pool of states
+ *   files.c     which files are the app's
+ *   state.c     one Lua state: memory quota, instruction budget, protected calls
+ *   failure.c   what went wrong in a script, as an annal_error
+ *   sandbox.c   what scripts can see; order.c, strings.c, tables.c and pattern.c are its replacements for the standard functions
+ *   declare.c   the C half of the vocabulary, and the embedded Lua half (lua/annal/script)
+ *   compile.c   declarations, resolved, as the structures of script.h; fingerprints
+ *   schema.c    checking a value against a schema
+ *   event.c     the event a handler is given, the check of an event to be saved
+ *   streams.c   the streams of an instance
+ * Functions that touch a Lua stack say [-popped, +pushed, raises] as the Lua manual does: - never, m memory, e any error. */
+#ifndef SCRIPT_INTERNAL_H
+#define SCRIPT_INTERNAL_H
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "script/arena.h"
+#include "script/schema.h"
+#include "script/script.h"
+#include <lauxlib.h>
+#include <locale.h>
+#include <lualib.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+/* One of the app's files. Sources are kept: every state of a generation runs the same bytes. */
+typedef struct script_file {
+  const char *path; /* below the app's directory, with slashes */
+  const char *name; /* as `include` names it: a.b for a/b.lua; "" where it cannot be named */
+  const char *source;
+  size_t size;
+  unsigned char *includes; /* one bit a file: what it includes directly, as seen when the first state ran it */
+} script_file;
+
+/* What C keeps of a declaration beside what script.h shows. */
+typedef struct script_event_detail {
+  const schema_node *schema;
+  bool has_validate;
+} script_event_detail;
+
+typedef struct script_projection_detail {
+  const schema_node *shape; /* NULL: not checked */
+} script_projection_detail;
+
+struct script_app {
+  const base_env *env;
+  script_options options;
+  script_arena arena; /* everything below that does not change after loading */
+  const char *directory;
+  script_file *files;
+  size_t file_count;
+  script_event *events;
+  script_event_detail *event_details;
+  size_t event_count;
+  script_projection *projections;
+  script_projection_detail *projection_details;
+  size_t projection_count;
+  bool loaded;       /* the structures above are complete */
+  locale_t c_locale; /* number formats, character classes and string order whatever the host has set */
+  atomic_size_t references;
+  pthread_mutex_t lock; /* of the pool */
+  script_state *idle;
+};
+
+struct script_state {
+  script_app *app;
+  lua_State *L;      /* our C code's thread */
+  lua_State *run;    /* the scripts' thread: reused from call to call, dropped after a failure */
+  int64_t remaining; /* instructions left in this call; C functions that work long take from it too */
+  size_t used;       /* bytes held by Lua */
+  bool running;      /* a script is running */
+  bool hurried;      /* the hook comes at every instruction, because the call is to end */
+  bool refused;      /* the allocator refused once, so Lua collects and asks again; twice is out of memory */
+  bool out_of_quota;
+  bool out_of_memory; /* the host's, not the quota */
+  bool overrun;       /* the budget is spent */
+  bool failed;        /* `failure` is to be the call's result */
+  bool loading;       /* declarations are allowed */
+  annal_error failure;
+  base_buf scratch; /* for a moment's work of C code; owned here because Lua may jump out of it */
+  size_t file;      /* index of the file being run while loading */
+  const annal_event *event;
+  lua_Integer event_serial;
+  script_state *next; /* in the pool */
+};
+
+/* The state that a Lua thread belongs to. */
+static inline script_state *state_of(lua_State *L) { return *(script_state **)lua_getextraspace(L); }
+
+/* ---- state.c ----------------------------------------------------------------------------------------------------------- */
+
+/* Makes a state with sandbox and vocabulary, runs every file. */
+int state_create(script_app *app, script_state **out, annal_error *error);
+void state_destroy(script_state *state);
+/* Whether it must not be used again. */
+bool state_is_spent(const script_state *state);
+/* script_call with a budget of its own, of which what is left over comes back. */
+int state_call(script_state *state, int arguments, int results, int64_t *budget, const char *what, annal_error *error);
+/* [-0, +0, e] Ends the script that runs: by a yield where the thread can, so that no pcall catches it, else by an error. Returns
+ * only when called from the hook. */
+int state_stop(lua_State *L);
+/* [-0, +0, e] Takes what a C function costs from the budget; ends the script when it is spent. */
+void state_charge(lua_State *L, uint64_t instructions);
+/* [-0, +0, e] Ends the script that runs with this error, which becomes the result of script_call. */
+int state_fail(lua_State *L, const annal_error *error);
+
+/* ---- failure.c --------------------------------------------------------------------------------------------------------- */
+
+/* [-0, +0, m] Turns what lua_resume answered on the state's `run` thread into an error. */
+int failure_of_call(script_state *state, int status, const char *what, annal_error *error);
+/* [-0, +0, -] Turns a failed lua_pcall on the main thread into an error; the error object is on the top. */
+int failure_of_protect(script_state *state, int status, annal_error *error);
+/* Splits "a/b.lua:12: message" into its place and the rest; without a place `where` is "". */
+const char *failure_split(const char *text, char *where, size_t size);
+
+/* ---- files.c ----------------------------------------------------------------------------------------------------------- */
+
+int files_find(script_app *app, const char *directory, annal_error *error);
+/* SIZE_MAX when there is no such file. */
+size_t files_by_name(const script_app *app, const char *name);
+
+/* ---- sandbox.c --------------------------------------------------------------------------------------------------------- */
+
+/* [-0, +0, e] Fills the state with what scripts may see. Our vocabulary comes on top of it by declare_open. */
+void sandbox_open(lua_State *L);
+/* [-0, +1, m] A file's environment. */
+void sandbox_push_environment(lua_State *L);
+/* [-0, +1, m] The table of globals that all environments share. */
+void sandbox_push_globals(lua_State *L);
+/* [-1, +1, m] A table that reads as the one on the top and cannot be written to. `missing`: what reading an absent key does. */
+void sandbox_seal(lua_State *L, const char *name, lua_CFunction missing);
+/* [-0, +0, -] Whether the value is such a table, or another that scripts must not write to. */
+bool sandbox_is_sealed(lua_State *L, int index);
+/* [-0, +1, e] Appends a value as tostring shows it. */
+const char *sandbox_tostring(lua_State *L, int index, size_t *size);
+/* [-0, +1, m] The bytewise first string key of the table at `index` that is near `name`, or nil. */
+void sandbox_push_near(lua_State *L, int index, const char *name);
+
+void order_open(lua_State *L, int globals);         /* [-0, +0, m] pairs, next, is_empty */
+void strings_open(lua_State *L, int strings);       /* [-0, +0, m] edits the string library in place */
+void strings_charge_all(lua_State *L, int library); /* [-0, +0, m] each function of it pays for the text it is given */
+void tables_open(lua_State *L, int tables);         /* [-0, +0, m] fills a table library */
+
+/* ---- declare.c --------------------------------------------------------------------------------------------------------- */
+
+/* [-0, +0, e] Adds the vocabulary to the globals. */
+void declare_open(lua_State *L);
+/* A function of a file's index that runs it, unless it was run before. */
+int declare_call_file(lua_State *L);
+/* [-0, +1, m] A function without arguments that resolves what was declared: { events = {…}, projections = {…} }. */
+void declare_push_resolve(lua_State *L);
+
+/* ---- compile.c --------------------------------------------------------------------------------------------------------- */
+
+/* [-1, +0, e] Takes what `resolve` answered. For a generation's first state it becomes the generation's structures too. */
+int compile_definitions(script_state *state, annal_error *error);
+/* [-0, +1, m] The records of projections, of events: one for the life of the state, numbered from 1 in the app's order. */
+void compile_push_projection(lua_State *L, size_t index);
+void compile_push_event(lua_State *L, size_t index);
+
+/* ---- event.c ----------------------------------------------------------------------------------------------------------- */
+
+/* [-0, +0, m] */
+void event_open(lua_State *L);
+/* [-0, +0, -] Whether the table at `index` is an event. */
+bool event_is(lua_State *L, int index);
+/* [-0, +1, e] A plain table with all fields of the event. */
+void event_push_plain(lua_State *L, int index);
+
+#endif
