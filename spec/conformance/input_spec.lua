@@ -352,7 +352,7 @@ describe("a place where no store can be", function()
     assert.equal("events", shell.run { "sqlite3", path, "select name from sqlite_master" })
   end)
 
-  it("is a directory", function() expect.error("unavailable", directory, function() annal.open(directory) end) end)
+  it("is a directory", function() expect.error("misuse", directory, function() annal.open(directory) end) end)
 
   it("is in a directory that is not there", function()
     expect.error("unavailable", directory .. "/no/such.db", function() annal.open(directory .. "/no/such.db") end)
