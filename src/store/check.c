@@ -25,6 +25,8 @@ void store_report(store_finding *finding, void *context, uint64_t *findings, con
   va_start(arguments, format);
   vsnprintf(line, sizeof line, format, arguments);
   va_end(arguments);
+  for (char *c = line; *c; c++)
+    if ((unsigned char)*c < 32) *c = ' '; /* what is found is not to be trusted, and a finding is one line */
   (*findings)++;
   if (finding) finding(context, line);
 }
