@@ -1,0 +1,70 @@
+-- The command `annal` of the build under test, run as anybody runs it: in a directory of its own, with files and pipes.
+local shell = require "support.shell"
+
+local command = {}
+
+command.build = os.getenv "ANNAL_BUILD" or "build"
+if not command.build:find "^/" then command.build = shell.run { "pwd" } .. "/" .. command.build end
+command.path = command.build .. "/annal"
+command.root = shell.run { "pwd" }
+
+-- Runs `annal` with these arguments. Options: input (text), env (table), cwd, into (a shell's redirection or pipe for stdout).
+-- Answers { out, err, code }.
+function command.run(arguments, options)
+  options = options or {}
+  local place = shell.temporary_directory()
+  local words = { command.path, table.unpack(arguments) }
+  -- A home and a directory without anybody's own settings: only what the test gives counts.
+  local parts = { "cd " .. shell.quote(options.cwd or place) .. " &&", "env -u ANNAL_STORE -u ANNAL_APP HOME=" .. place }
+  for name, value in pairs(options.env or {}) do parts[#parts + 1] = name .. "=" .. shell.quote(value) end
+  if options.wrap then parts[#parts + 1] = options.wrap end
+  parts[#parts + 1] = shell.line(words)
+  shell.write(place .. "/in", options.input or "")
+  parts[#parts + 1] = ("<%s/in 2>%s/err %s"):format(place, place, options.into or ">" .. place .. "/out")
+  local _, how, code = os.execute(table.concat(parts, " "))
+  local result = {
+    out = options.into and "" or shell.read(place .. "/out"),
+    err = shell.read(place .. "/err"),
+    code = how == "exit" and code or 128 + code,
+  }
+  shell.run { "rm", "-rf", place }
+  return result
+end
+
+-- What it prints when all goes well; anything else fails the test with what it said.
+function command.ok(arguments, options)
+  local result = command.run(arguments, options)
+  if result.code ~= 0 then
+    error(("annal %s ended with %d\n%s%s"):format(table.concat(arguments, " "), result.code, result.out, result.err), 2)
+  end
+  return result.out
+end
+
+-- Runs it on a terminal (spec/support/pty.c), with the steps of a script. Answers what the terminal got, without its control
+-- sequences, and the exit code.
+function command.on_terminal(arguments, steps, options)
+  options = options or {}
+  local place = shell.temporary_directory()
+  local pty = command.build .. "/spec/support/pty"
+  local words = { pty, "-c", tostring(options.columns or 80), command.path, table.unpack(arguments) }
+  local parts = { "cd " .. shell.quote(options.cwd or place) .. " && env -u ANNAL_STORE -u ANNAL_APP -u COLUMNS TERM=xterm",
+    "HOME=" .. shell.quote(options.home or place) }
+  for name, value in pairs(options.env or {}) do parts[#parts + 1] = name .. "=" .. shell.quote(value) end
+  parts[#parts + 1] = shell.line(words)
+  shell.write(place .. "/in", table.concat(steps, "\n") .. "\n")
+  parts[#parts + 1] = ("<%s/in 2>%s/err >%s/out"):format(place, place, place)
+  local _, how, code = os.execute(table.concat(parts, " "))
+  local raw, err = shell.read(place .. "/out"), shell.read(place .. "/err")
+  shell.run { "rm", "-rf", place }
+  local text = raw:gsub("\27%[[%d;?]*[%a]", ""):gsub("\27[%(%)]%w", ""):gsub("\r", "")
+  return { out = text, raw = raw, err = err, code = how == "exit" and code or 128 + code }
+end
+
+-- The lines of a text, without the newlines.
+function command.lines(text)
+  local list = {}
+  for line in text:gmatch "([^\n]*)\n" do list[#list + 1] = line end
+  return list
+end
+
+return command
