@@ -4,7 +4,7 @@ local apps = require "support.apps"
 local expect = require "support.expect"
 local stores = require "support.stores"
 
-stores.each("a save under a condition", function(place)
+stores.each(_ENV, "a save under a condition", function(place)
   local store
   before_each(function() store = place():open(apps.todo) end)
 

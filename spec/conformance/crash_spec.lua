@@ -20,7 +20,7 @@ local function read_log(path)
   return done, tried
 end
 
-stores.each("writers that are killed", function(place)
+stores.each(_ENV, "writers that are killed", function(place)
   it("lose nothing that was acknowledged and store nothing twice", function()
     place():open({ data_indexes = { "writer" } }):close()
     local directory = shell.temporary_directory()

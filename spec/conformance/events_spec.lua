@@ -2,11 +2,12 @@
 local annal = require "annal"
 local apps = require "support.apps"
 local expect = require "support.expect"
+local shell = require "support.shell"
 local stores = require "support.stores"
 
 local pluck = expect.pluck
 
-stores.each("events", function(place)
+stores.each(_ENV, "events", function(place)
   local store
   before_each(function() store = place():open(apps.todo) end)
 
@@ -193,6 +194,34 @@ stores.each("events", function(place)
     end
     assert.equal(0, expected)
     assert.equal(2700, #store:get_event_stream "LIST_DELETED")
+  end)
+
+  it("are read one by one in memory that does not grow with their number", function()
+    local plain, text = place():open(), ("x"):rep(1000)
+    for _ = 1, 20 do
+      local batch = {}
+      for number = 1, 1000 do batch[number] = { type = "T", data = { text = text } } end
+      plain:save_events(batch)
+    end
+    local function resident() return math.tointeger(shell.read("/proc/self/statm"):match "^%d+ (%d+)") * 4096 end
+    local lua_before, resident_before, lua_most, resident_most = nil, nil, 0, 0
+    local count = 0
+    for _ in plain:events {} do
+      count = count + 1
+      if count == 2000 then
+        collectgarbage()
+        lua_before, resident_before = collectgarbage "count", resident()
+      elseif count > 2000 and count % 500 == 0 then
+        collectgarbage()
+        lua_most, resident_most = math.max(lua_most, collectgarbage "count"), math.max(resident_most, resident())
+      end
+    end
+    assert.equal(20000, count)
+    assert.is_true(lua_most - lua_before < 200, ("%d KiB more of Lua's memory"):format(lua_most - lua_before))
+    -- A sanitizer keeps for a while what was freed, so there this says nothing.
+    if not (os.getenv "LD_PRELOAD" or ""):find "asan" then
+      assert.is_true(resident_most - resident_before < 4 << 20, ("%d bytes more"):format(resident_most - resident_before))
+    end
   end)
 
   it("have a newest one, and it is the newest", function()

@@ -42,7 +42,7 @@ end
 
 local bytes = {}
 
-stores.each("values", function(place, kind)
+stores.each(_ENV, "values", function(place, kind)
   it("come back equal from the save, a read, a loop, another handle and a row", function()
     local store, all = place():open(), events()
     local saved = store:save_events(all)

@@ -16,7 +16,7 @@ local files = {
   ["unused.lua"] = [[return { 1 }]],
 }
 
-stores.each("a saved row", function(place)
+stores.each(_ENV, "a saved row", function(place)
   local directory, store
   before_each(function()
     directory = apps.write(files)

@@ -7,7 +7,7 @@ local stores = require "support.stores"
 
 local nowhere = setmetatable({}, { __name = "x" })
 
-stores.each("bad input to a save", function(place)
+stores.each(_ENV, "bad input to a save", function(place)
   local store
   before_each(function() store = place():open(apps.cart) end)
   after_each(function()
@@ -133,7 +133,7 @@ stores.each("bad input to a save", function(place)
   end)
 end)
 
-stores.each("bad input to a read", function(place)
+stores.each(_ENV, "bad input to a read", function(place)
   local store
   before_each(function()
     store = place():open(apps.cart)
@@ -375,7 +375,7 @@ describe("a place where no store can be", function()
   it("is a URL that is none", function() expect.error("misuse", function() annal.open "postgresql://[broken" end) end)
 end)
 
-stores.each("a store that is opened to be read", function(place)
+stores.each(_ENV, "a store that is opened to be read", function(place)
   it("answers reads and refuses to write", function()
     local writer = place():open(apps.cart)
     local event = writer:save_event { type = "CART_CREATED", data = { cartId = "c", userId = "u" } }

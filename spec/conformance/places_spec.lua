@@ -52,7 +52,7 @@ describe("a full disk", function()
       cd %s
       head -c 600000 /dev/zero >ballast
       (cd "$OLDPWD" && lua5.4 spec/support/full_disk.lua %s/store.db %s/ballast)
-      sqlite3 store.db 'select count(*), count(distinct json_extract(data, "$.n")), max(position) from events; pragma integrity_check'
+      sqlite3 store.db "select count(*), count(distinct data ->> 'n'), max(position) from events; pragma integrity_check"
     ]]):gsub("%%s", directory)
     local words = mount_words()
     for _, word in ipairs { "sh", "-c", script } do words[#words + 1] = word end

@@ -6,7 +6,7 @@ local stores = require "support.stores"
 
 local pluck = expect.pluck
 
-stores.each("a view", function(place)
+stores.each(_ENV, "a view", function(place)
   local store
   before_each(function() store = place():open(apps.todo) end)
 
@@ -54,7 +54,7 @@ stores.each("a view", function(place)
   end)
 end)
 
-stores.each("a projection object", function(place)
+stores.each(_ENV, "a projection object", function(place)
   local store
   before_each(function() store = place():open(apps.todo) end)
 
@@ -196,7 +196,7 @@ local counting = {
     }]],
 }
 
-stores.each("a saved row", function(place)
+stores.each(_ENV, "a saved row", function(place)
   local store, directory
   before_each(function()
     directory = apps.write(counting)
@@ -290,7 +290,7 @@ stores.each("a saved row", function(place)
   end)
 end)
 
-stores.each("a query of projections", function(place)
+stores.each(_ENV, "a query of projections", function(place)
   local store, first_list, second_list, first_item
   before_each(function()
     store = place():open(apps.todo)
@@ -342,7 +342,7 @@ stores.each("a query of projections", function(place)
   end)
 end)
 
-stores.each("rows saved by hand", function(place)
+stores.each(_ENV, "rows saved by hand", function(place)
   local store, event
   before_each(function()
     store = place():open()

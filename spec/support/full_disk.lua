@@ -9,7 +9,7 @@ local text = ("x"):rep(20000)
 local function save(n) return pcall(store.save_events, store,
   { { type = "T", data = { n = n, text = text } }, { type = "T", data = { n = n } } }) end
 
-local before, problem = 0, nil
+local before, problem = 0
 while true do
   local ok, why = save(before)
   if not ok then

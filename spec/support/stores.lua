@@ -75,19 +75,20 @@ function stores.new(kind)
   return setmetatable(place, Place)
 end
 
--- Describes the same behaviour on every store. `body` gets a function that answers the place of the running test.
-function stores.each(title, body)
+-- Describes the same behaviour on every store. `body` gets a function that answers the place of the running test, and the kind of
+-- store. `words` is the spec's _ENV: only there are busted's words known.
+function stores.each(words, title, body)
   for _, kind in ipairs { "sqlite", "postgresql" } do
-    describe(("%s (%s)"):format(title, kind), function()
+    words.describe(("%s (%s)"):format(title, kind), function()
       if kind == "postgresql" and not stores.postgres then
-        it("has a server to run on", function()
+        words.it("has a server to run on", function()
           error("ANNAL_TEST_PG is not set, so nothing of this was tried on PostgreSQL: run ./dev test, or name a server", 0)
         end)
         return
       end
       local place
-      before_each(function() place = stores.new(kind) end)
-      after_each(function() place:remove() end)
+      words.before_each(function() place = stores.new(kind) end)
+      words.after_each(function() place:remove() end)
       body(function() return place end, kind)
     end)
   end
