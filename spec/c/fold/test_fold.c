@@ -4,7 +4,8 @@
 #define EVENTS                                                                                                                   \
   "event 'ADDED' { cartId = t.string, name = t.string, price = t.optional(t.integer) }\n"                                        \
   "event 'CLEARED' { cartId = t.string }\n"                                                                                      \
-  "event 'NOTED' { cartId = t.string, note = t.any }\n"
+  "event 'NOTED' { cartId = t.string, note = t.any }\n"                                                                          \
+  "local on = { CLEARED = function() end }\n"
 
 static void a_view_is_the_fold_of_its_events(void **unused) {
   (void)unused;
@@ -35,7 +36,7 @@ static void an_instance_without_events_has_its_initial_state(void **unused) {
   place p;
   place_start(&p, EVENTS "projection 'CART' { by = 'cartId', init = { items = array {}, tags = {}, n = 1.0, none = null },"
                          "  on = { CLEARED = function(s) s.n = 2 end } }\n"
-                         "projection 'BARE' { by = 'cartId', on = { CLEARED = function() return 1 end } }");
+                         "projection 'BARE' { by = 'cartId', init = null, on = { CLEARED = function() return 1 end } }");
   fold_instance *cart = instance_of(&p, "CART", "a", true);
   int64_t position = 7;
   const char *latest;
@@ -142,10 +143,10 @@ static void a_state_that_is_no_tree_is_an_error_with_its_path(void **unused) {
   static const struct {
     const char *handler, *where;
   } cases[] = {
-      {"local x = {} s.a = x s.items = { 1, { price = x } }", "items[2].price"},
+      {"local x = {} s.items = { x, { price = x } }", "items[2].price"},
       {"s.items = { 1, { price = 0/0 } }", "items[2].price"},
       {"s.items = { 1, { price = 1/0 } }", "items[2].price"},
-      {"s.f = print or assert", "f"},
+      {"s.f = assert", "f"},
       {"s.t = setmetatable({}, { __index = s })", "t"},
       {"s.t = { [1] = 1, [3] = 3 }", "t"},
       {"s.t = { [1.5] = 1 }", "t"},
@@ -194,7 +195,7 @@ static void an_error_names_the_event_and_the_line(void **unused) {
   put(&p, "CLEARED", NULL, "{\"cartId\":\"cart_1\"}");
   put(&p, "ADDED", "ev-7", "{\"cartId\":\"cart_1\",\"name\":\"tea\"}");
   expect_failure(&p, "CART", "cart_1", ANNAL_SCRIPT, &error);
-  assert_string_equal(error.where, "app.lua:6");
+  assert_string_equal(error.where, "app.lua:7");
   expect_in(error.message, "CART \"cart_1\"");
   expect_in(error.message, "ev-7");
   expect_in(error.message, "ADDED");
@@ -216,7 +217,7 @@ static void a_handler_that_loops_or_eats_memory_is_stopped(void **unused) {
                       "projection 'EATS' { by = 'cartId', init = 0, on = {"
                       "  CLEARED = function() local t = {} for i = 1, 1e9 do t[i] = { i } end end } }\n"
                       "projection 'FINE' { by = 'cartId', init = 0, on = { CLEARED = function(s) return s + 1 end } }\n"
-                      "projection 'SLOW_VIEW' { by = 'cartId', init = 0, on = {},"
+                      "projection 'SLOW_VIEW' { by = 'cartId', init = 0, on = on,"
                       "  view = function() while true do end end }");
   place_open_with(&p, (annal_options){.app = p.app, .budget = 1000000, .memory = 8 << 20});
   put(&p, "CLEARED", NULL, "{\"cartId\":\"c\"}");
@@ -237,7 +238,7 @@ static void views_are_checked_against_their_shape(void **unused) {
               EVENTS "projection 'P' { by = 'cartId', init = {}, on = { NOTED = function(s, e) s.n = e.data.note end },\n"
                      "  view = function(s, id) if id == 'none' then return nil end return { id = id, list = {}, n = s.n } end,\n"
                      "  shape = { id = t.string, list = t.array(t.integer), n = t.optional(t.integer) } }\n"
-                     "projection 'BAD' { by = 'cartId', init = {}, on = {}, view = function() return { n = 0/0 } end }");
+                     "projection 'BAD' { by = 'cartId', init = {}, on = on, view = function() return { n = 0/0 } end }");
   put(&p, "NOTED", NULL, "{\"cartId\":\"a\",\"note\":3}");
   put(&p, "NOTED", NULL, "{\"cartId\":\"b\",\"note\":\"x\"}");
   expect_fold(&p, "P", "a", true, "{\"id\":\"a\",\"list\":[],\"n\":3}");
@@ -307,7 +308,7 @@ static void wrong_names_and_ids_are_refused(void **unused) {
   memset(long_id, 'x', sizeof long_id - 1);
   long_id[sizeof long_id - 1] = 0;
   place_start(&p,
-              EVENTS "projection 'SHOPPING_CART' { by = 'cartId', init = 0, on = {} }\nprojection 'ALL' { init = 0, on = {} }");
+              EVENTS "projection 'SHOPPING_CART' { by = 'cartId', init = 0, on = on }\nprojection 'ALL' { init = 0, on = on }");
   expect_failure(&p, "SHOPING_CART", "c", ANNAL_NOT_FOUND, &error);
   expect_in(error.message, "did you mean SHOPPING_CART?");
   expect_failure(&p, "ORDER", "c", ANNAL_NOT_FOUND, &error);
