@@ -23,7 +23,7 @@ end
 
 local function json(value) return annal.json.encode(value) end
 
--- An event in a line, a list of events in as many, anything else as JSON.
+-- An event in a line, a list of events in as many, an object of annal's not at all, anything else as JSON.
 local function show(value)
   if type(value) == "table" and value.type and value.position then
     print(("    #%d %s %s"):format(value.position, value.type, json(value.data)))
@@ -31,7 +31,7 @@ local function show(value)
     for _, event in ipairs(value) do show(event) end
   elseif type(value) == "table" and #value > 1 then
     for _, row in ipairs(value) do print("    " .. json(row)) end
-  elseif value ~= nil then
+  elseif value ~= nil and type(value) ~= "userdata" then
     print("    " .. json(value))
   end
 end
@@ -83,6 +83,7 @@ tell [[A save can be made to depend on what its writer has seen. Here the writer
 cart, as one easily does; but items came after it, and who has not seen them may be about to do the wrong thing.]]
 local before = count_events()
 run [[created = store:get_latest_event("CART_CREATED", { data = { cartId = "cart_123" } })]]
+run "created"
 run [[streams = {
   { types = { "CART_CREATED", "CART_CHECKED_OUT" }, data = { cartId = "cart_123" } },
   { types = { "ITEM_ADDED_TO_CART", "ITEM_REMOVED_FROM_CART" }, data = { cartId = "cart_123" } },
