@@ -28,6 +28,13 @@ static bool frame_place(lua_State *run, lua_Debug *frame, char *place, size_t si
   return true;
 }
 
+void failure_place(lua_State *L, char *place, size_t size) {
+  lua_Debug frame;
+  for (int level = 0; level < 100 && lua_getstack(L, level, &frame); level++)
+    if (frame_place(L, &frame, place, size)) return;
+  place[0] = 0;
+}
+
 /* " (called from a.lua:12, b.lua:3)": where the failing line was called from. The innermost place is left in `where` if the
  * message had none. */
 static void trace(lua_State *run, char *where, size_t where_size, char *out, size_t size) {
@@ -87,8 +94,8 @@ int failure_of_call(script_state *state, int status, const char *what, annal_err
   char where[256] = "", calls[600] = "", text[900];
   if (status == LUA_ERRMEM && !state_is_spent(state)) state->out_of_quota = true; /* e.g. a string beyond Lua's own limit */
   if (state_is_spent(state)) {
-    trace(state->run, where, sizeof where, calls, sizeof calls);
-    return failure_of_budget(state, where, what, colon, error);
+    if (!state->stopped_at[0]) failure_place(state->run, state->stopped_at, sizeof state->stopped_at);
+    return failure_of_budget(state, state->stopped_at, what, colon, error);
   }
   object_text(state->run, text, sizeof text);
   const char *message = failure_split(text, where, sizeof where);

@@ -79,6 +79,7 @@ struct script_state {
   bool failed;        /* `failure` is to be the call's result */
   bool loading;       /* declarations are allowed */
   annal_error failure;
+  char stopped_at[256]; /* file:line where the script was when it was stopped, or "" */
   base_buf scratch; /* for a moment's work of C code; owned here because Lua may jump out of it */
   size_t file;      /* index of the file being run while loading */
   const annal_event *event;
@@ -112,6 +113,8 @@ int state_fail(lua_State *L, const annal_error *error);
 int failure_of_call(script_state *state, int status, const char *what, annal_error *error);
 /* [-0, +0, -] Turns a failed lua_pcall on the main thread into an error; the error object is on the top. */
 int failure_of_protect(script_state *state, int status, annal_error *error);
+/* [-0, +0, -] The innermost place in the app's files that the thread is at, "" when it is in none. */
+void failure_place(lua_State *L, char *place, size_t size);
 /* Splits "a/b.lua:12: message" into its place and the rest; without a place `where` is "". */
 const char *failure_split(const char *text, char *where, size_t size);
 

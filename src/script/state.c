@@ -69,6 +69,8 @@ static void *allocate(void *context, void *pointer, size_t old_size, size_t new_
 int state_stop(lua_State *L) {
   script_state *state = state_of(L);
   if (!state->out_of_quota && !state->out_of_memory && !state->failed) state->overrun = true;
+  /* Here the place is exact: after a yield from the hook it would be the instruction before. */
+  if (!state->stopped_at[0]) failure_place(L, state->stopped_at, sizeof state->stopped_at);
   hurry(state);
   if (lua_isyieldable(L)) return lua_yield(L, 0);
   lua_pushliteral(L, "the script is being stopped");

@@ -127,7 +127,7 @@ int run_validate(const char *body, const char *data, const script_options *optio
 static int run_body(const char *body, annal_error *error) {
   const script_options options = {.budget = LIMIT_BUDGET, .memory = 64u << 20};
   char text[8192];
-  snprintf(text, sizeof text, "%s\n do return true end", body);
+  snprintf(text, sizeof text, "do %s\nend return true", body);
   memset(error, 0, sizeof *error);
   return run_validate(text, "{}", &options, error);
 }
