@@ -44,7 +44,7 @@ describe("the demo", function()
   end)
 
   it("tells the same on PostgreSQL", function()
-    local server = os.getenv "ANNAL_TEST_PG"
+    local server = assert(os.getenv "ANNAL_TEST_PG", "ANNAL_TEST_PG names no server")
     local name = "annal_demo_" .. shell.unique()
     local function sql(location, statement) return shell.run { "psql", "-qAtX", "-d", location, "-c", statement } end
     sql(server, "create database " .. name)
