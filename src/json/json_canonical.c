@@ -3,7 +3,7 @@
  * One pass: values are written as they are read, an object's members are put in order when it ends. Recursion is bounded by
  * LIMIT_DEPTH. */
 #include "json/json_members.h"
-#include "json/json_scan.h"
+#include "json/json_write.h"
 
 typedef struct canonical {
   json_scan scan;
@@ -20,8 +20,10 @@ static int write_string(canonical *c) {
   c->scan.at++;
   int result = json_scan_string(&c->scan, &string);
   if (result != 0) return result;
-  if (string.escaped) json_add_string(c->out, string.bytes, string.size);
-  else buf_add(c->out, string.bytes - 1, string.size + 2); /* valid and without escapes: canonical as it is, with its quotes */
+  if (string.escaped) json_write_string(c->out, string.bytes, string.size);
+  else
+    json_put_bytes(c->out, string.bytes - 1,
+                   string.size + 2); /* valid and without escapes: canonical as it is, with its quotes */
   return 0;
 }
 
@@ -31,13 +33,13 @@ static int write_number(canonical *c) {
   int result = json_scan_number(&c->scan, &number);
   if (result != 0) return result;
   if (number.is_float) json_add_double(c->out, number.real);
-  else buf_add(c->out, from, (size_t)(c->scan.at - from)); /* JSON has only one way to write an integer without exponent */
+  else json_put_bytes(c->out, from, (size_t)(c->scan.at - from)); /* JSON has only one way to write an integer without exponent */
   return 0;
 }
 
 static int write_word(canonical *c, const char *word) {
   int result = json_scan_word(&c->scan, word);
-  if (result == 0) buf_text(c->out, word);
+  if (result == 0) json_put_bytes(c->out, word, strlen(word));
   return result;
 }
 
@@ -47,13 +49,13 @@ static int write_array(canonical *c) {
   if (result != 0) return result;
   c->scan.frame = &frame;
   c->scan.at++;
-  buf_char(c->out, '[');
+  json_put(c->out, '[');
   int next = json_scan_next(&c->scan);
   for (uint64_t index = 1; next != ']'; index++) {
     if (index > 1) {
       if (next != ',') return json_scan_expected(&c->scan, "',' or ']' after an element");
       c->scan.at++;
-      buf_char(c->out, ',');
+      json_put(c->out, ',');
     }
     frame.index = index;
     if ((result = write_value(c)) != 0) return result;
@@ -61,7 +63,7 @@ static int write_array(canonical *c) {
     next = json_scan_next(&c->scan);
   }
   c->scan.at++;
-  buf_char(c->out, ']');
+  json_put(c->out, ']');
   c->scan.frame = frame.up;
   c->scan.depth--;
   return 0;
@@ -79,9 +81,9 @@ static int write_key(canonical *c, json_frame *frame) {
   frame->key_size = (size_t)(c->scan.at - 1 - source);
   if (json_scan_next(&c->scan) != ':') return json_scan_expected(&c->scan, "':' after a key");
   c->scan.at++;
-  if (key.escaped) json_add_string(c->out, key.bytes, key.size);
-  else buf_add(c->out, source - 1, key.size + 2);
-  buf_char(c->out, ':');
+  if (key.escaped) json_write_string(c->out, key.bytes, key.size);
+  else json_put_bytes(c->out, source - 1, key.size + 2);
+  json_put(c->out, ':');
   json_member *member = json_members_add(&c->members, key.escaped ? NULL : key.bytes, key.escaped ? 0 : key.size);
   if (!member) return error_memory(c->scan.error);
   member->from = from;
@@ -107,7 +109,9 @@ static int unescape_keys(canonical *c, size_t base) {
     if (result != 0) return result;
     size_t at = c->keys.size; /* unescaped keys are never longer than their source */
     buf_add(&c->keys, key.bytes, key.size);
-    json_member_set_key(member, c->keys.bytes + at, key.size);
+    member->key = c->keys.bytes + at;
+    member->key_size = key.size;
+    member->prefix = json_key_prefix(member->key, key.size);
   }
   return 0;
 }
@@ -131,13 +135,13 @@ static int write_object(canonical *c) {
   if (result != 0) return result;
   c->scan.frame = &frame;
   c->scan.at++;
-  buf_char(c->out, '{');
+  json_put(c->out, '{');
   int next = json_scan_next(&c->scan);
   while (next != '}') {
     if (c->members.count > base) {
       if (next != ',') return json_scan_expected(&c->scan, "',' or '}' after a member");
       c->scan.at++;
-      buf_char(c->out, ',');
+      json_put(c->out, ',');
     }
     if ((result = write_key(c, &frame)) != 0) return result;
     size_t mine = c->members.count - 1;
@@ -150,7 +154,7 @@ static int write_object(canonical *c) {
   c->scan.at++;
   if (c->out->failed) return error_memory(c->scan.error); /* before members are moved about in it */
   if ((result = end_object(c, base, has_escapes, &frame)) != 0) return result;
-  buf_char(c->out, '}');
+  json_put(c->out, '}');
   c->scan.frame = frame.up;
   c->scan.depth--;
   return 0;
@@ -181,7 +185,8 @@ static int write_document(canonical *c) {
 
 int json_canonical(const char *text, size_t size, unsigned flags, base_buf *out, annal_error *error) {
   size_t before = out->size;
-  canonical c = {.out = out};
+  canonical c; /* not cleared as a whole: the room for members is large */
+  c.out = out;
   c.scan = (json_scan){.start = text, .at = text, .end = text + size, .flags = flags, .scratch = &c.scratch, .error = error};
   if (!buf_reserve(out, size)) return error_memory(error);
   json_members_init(&c.members, out->env);
@@ -194,7 +199,7 @@ int json_canonical(const char *text, size_t size, unsigned flags, base_buf *out,
   if (result != 0) {
     out->size = before;
     out->failed = false;
-    if (out->bytes) out->bytes[before] = 0;
   }
+  json_close(out);
   return result;
 }

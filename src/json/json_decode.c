@@ -10,33 +10,37 @@
 
 #define PENDING 32   /* members held on the stack at most: more than events and views usually have */
 #define STACK_STEP 8 /* members for which room on the stack is asked at once */
+#define STACK_ROOM (2 * STACK_STEP + 4)
 
 typedef struct decoder {
   json_scan scan;
   lua_State *L;
+  json_state *state;
+  int kit;
 } decoder;
 
 /* An object or array while it is read. */
 typedef struct container {
   json_frame frame;
   int slot;    /* on the Lua stack: nil, then the table */
-  bool made;   /* whether the table is there */
   int pending; /* members on the stack above */
+  bool made;   /* whether the table is there */
+  uint8_t *guess;
   lua_Integer stored;
   const char *keys[PENDING]; /* of the pending members, kept alive by the stack */
   size_t key_sizes[PENDING];
 } container;
 
-static int decode_value(decoder *d);
+static int decode_value(decoder *d, int next);
 
 /* [-0, +1, -] scan->at stands on the opening bracket. */
-static int begin(decoder *d, container *c) {
+static inline int begin(decoder *d, container *c) {
   int result = json_scan_enter(&d->scan);
   if (result != 0) return result;
-  if (!lua_checkstack(d->L, 4)) return error_memory(d->scan.error);
+  if (!lua_checkstack(d->L, STACK_ROOM)) return error_memory(d->scan.error);
   c->frame = (json_frame){.up = d->scan.frame};
-  c->made = false;
   c->pending = 0;
+  c->made = false;
   c->stored = 0;
   lua_pushnil(d->L);
   c->slot = lua_gettop(d->L);
@@ -46,22 +50,77 @@ static int begin(decoder *d, container *c) {
 }
 
 /* scan->at stands on the closing bracket. */
-static void end(decoder *d, const container *c) {
+static inline void end(decoder *d, const container *c) {
   d->scan.at++;
   d->scan.depth--;
   d->scan.frame = c->frame.up;
 }
 
-/* Room for the next STACK_STEP members, their table and a test for duplicates. */
-static int make_room(decoder *d, const container *c) {
-  if (c->pending % STACK_STEP != 0 || lua_checkstack(d->L, 2 * STACK_STEP + 4)) return 0;
+/* Room for the next STACK_STEP members, their table and a test for duplicates; `begin` asked for the first. */
+static inline int make_room(decoder *d, const container *c) {
+  if (c->pending % STACK_STEP != 0 || c->pending == 0 || lua_checkstack(d->L, STACK_ROOM)) return 0;
   return error_memory(d->scan.error);
+}
+
+/* ---- Keys -------------------------------------------------------------------------------------------------------------- */
+
+/* Where a key of 1 to KEY_MAX bytes stands in the cache, if it does. */
+static inline uint8_t key_slot(const char *key, size_t size) {
+  uint64_t first = 0, last = 0;
+  if (size >= 8) {
+    first = json_word(key);
+    last = json_word(key + size - 8);
+  } else {
+    for (size_t i = 0; i < size; i++) first = first << 8 | (unsigned char)key[i];
+  }
+  return (uint8_t)(((first ^ (last << 1) ^ size) * UINT64_C(0x9E3779B97F4A7C15) >> 32) % KEY_SLOTS);
+}
+
+/* [-0, +1, -] Pushes the cached key. */
+static inline const char *push_cached(decoder *d, container *c, uint8_t slot) {
+  json_key *key = &d->state->keys[slot];
+  lua_rawgeti(d->L, d->kit, KIT_FIRST_KEY + slot);
+  c->guess = &key->next;
+  return key->bytes;
+}
+
+/* [-0, +1, m] Pushes a key that is not where it was guessed. Only the plain ones of the source are cached: a guess is compared with the
+ * source as it stands. A finalizer inside lua_pushlstring may change the cache, but not after it: the entry is made at once. */
+static const char *push_key(decoder *d, container *c, const json_slice *key) {
+  if (key->escaped || key->size == 0 || key->size > KEY_MAX) {
+    c->guess = NULL;
+    return lua_pushlstring(d->L, key->bytes, key->size);
+  }
+  uint8_t slot = key_slot(key->bytes, key->size), *guess = c->guess;
+  json_key *entry = &d->state->keys[slot];
+  if (guess) *guess = slot;
+  if (entry->bytes && entry->size == key->size && memcmp(entry->bytes, key->bytes, key->size) == 0)
+    return push_cached(d, c, slot);
+  const char *bytes = lua_pushlstring(d->L, key->bytes, key->size);
+  lua_pushvalue(d->L, -1);
+  lua_rawseti(d->L, d->kit, KIT_FIRST_KEY + slot);
+  *entry = (json_key){.bytes = bytes, .size = (uint8_t)key->size, .next = slot};
+  c->guess = &entry->next;
+  return bytes;
+}
+
+/* [-0, +1 if true, -] Whether the key at scan->at is the guessed one; moves behind its closing quote then. */
+static inline bool take_guessed(decoder *d, container *c, const char **bytes) {
+  if (!c->guess) return false;
+  uint8_t slot = *c->guess;
+  const json_key *key = &d->state->keys[slot];
+  const char *at = d->scan.at;
+  if (!key->bytes || (size_t)(d->scan.end - at) <= key->size || at[key->size] != '"') return false;
+  if (memcmp(at, key->bytes, key->size) != 0) return false;
+  d->scan.at += key->size + 1;
+  *bytes = push_cached(d, c, slot);
+  return true;
 }
 
 /* ---- Objects ----------------------------------------------------------------------------------------------------------- */
 
 /* [-2 × pending, +0, m] */
-static void store_members(decoder *d, container *c) {
+static inline void store_members(decoder *d, container *c) {
   if (!c->made) {
     lua_createtable(d->L, 0, c->pending);
     lua_replace(d->L, c->slot);
@@ -71,7 +130,7 @@ static void store_members(decoder *d, container *c) {
 }
 
 /* [-0, +0, -] Whether the key on top of the stack is already in the object. */
-static bool is_duplicate(decoder *d, const container *c, const char *key, size_t size) {
+static inline bool is_duplicate(decoder *d, const container *c, const char *key, size_t size) {
   for (int i = 0; i < c->pending; i++)
     if (c->key_sizes[i] == size && memcmp(c->keys[i], key, size) == 0) return true;
   if (!c->made) return false;
@@ -82,15 +141,19 @@ static bool is_duplicate(decoder *d, const container *c, const char *key, size_t
 }
 
 /* [-0, +1, m] Reads `"key" :`. */
-static int decode_key(decoder *d, container *c) {
-  json_slice key;
+static inline int decode_key(decoder *d, container *c) {
   if (json_scan_next(&d->scan) != '"') return json_scan_expected(&d->scan, "a key in quotes");
-  const char *source = ++d->scan.at;
-  int result = json_scan_string(&d->scan, &key);
-  if (result != 0) return result;
+  const char *source = ++d->scan.at, *bytes;
+  json_slice key;
+  int result;
+  if (take_guessed(d, c, &bytes)) {
+    key.size = (size_t)(d->scan.at - 1 - source);
+  } else {
+    if ((result = json_scan_string(&d->scan, &key)) != 0) return result;
+    bytes = push_key(d, c, &key);
+  }
   c->frame.key = source;
   c->frame.key_size = (size_t)(d->scan.at - 1 - source);
-  const char *bytes = lua_pushlstring(d->L, key.bytes, key.size);
   if (is_duplicate(d, c, bytes, key.size))
     return json_scan_fail(&d->scan, source - 1, "a key comes twice in one object, the second time");
   c->keys[c->pending] = bytes;
@@ -105,6 +168,7 @@ static int decode_object(decoder *d) {
   container c;
   int result = begin(d, &c);
   if (result != 0) return result;
+  c.guess = &d->state->first[d->scan.depth % KEY_DEPTHS];
   int next = json_scan_next(&d->scan);
   while (next != '}') {
     if (c.made || c.pending > 0) {
@@ -112,7 +176,8 @@ static int decode_object(decoder *d) {
       d->scan.at++;
     }
     if (c.pending == PENDING) store_members(d, &c);
-    if ((result = make_room(d, &c)) != 0 || (result = decode_key(d, &c)) != 0 || (result = decode_value(d)) != 0) return result;
+    if ((result = make_room(d, &c)) != 0 || (result = decode_key(d, &c)) != 0) return result;
+    if ((result = decode_value(d, json_scan_next(&d->scan))) != 0) return result;
     c.pending++;
     c.frame.key = NULL;
     next = json_scan_next(&d->scan);
@@ -129,7 +194,7 @@ static void store_elements(decoder *d, container *c) {
   if (!c->made) {
     lua_createtable(d->L, c->pending, 0);
     lua_replace(d->L, c->slot);
-    json_push_array_metatable(d->L);
+    lua_rawgeti(d->L, d->kit, KIT_ARRAY);
     lua_setmetatable(d->L, c->slot);
     c->made = true;
   }
@@ -151,7 +216,7 @@ static int decode_array(decoder *d) {
     }
     if (c.pending == PENDING) store_elements(d, &c);
     c.frame.index = (uint64_t)(c.stored + c.pending) + 1;
-    if ((result = make_room(d, &c)) != 0 || (result = decode_value(d)) != 0) return result;
+    if ((result = make_room(d, &c)) != 0 || (result = decode_value(d, json_scan_next(&d->scan))) != 0) return result;
     c.pending++;
     c.frame.index = 0;
     next = json_scan_next(&d->scan);
@@ -182,9 +247,9 @@ static int decode_number(decoder *d) {
   return 0;
 }
 
-/* [-0, +1, m] */
-static int decode_value(decoder *d) {
-  int result, next = json_scan_next(&d->scan);
+/* [-0, +1, m] `next` is the byte at scan->at, or -1. */
+static int decode_value(decoder *d, int next) {
+  int result;
   switch (next) {
   case '{': return decode_object(d);
   case '[': return decode_array(d);
@@ -204,18 +269,27 @@ static int decode_value(decoder *d) {
   }
 }
 
-int json_decode(lua_State *L, const char *text, size_t size, unsigned flags, annal_error *error) {
+int json_decode_with(lua_State *L, int kit, const char *text, size_t size, unsigned flags, annal_error *error) {
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 4)) return error_memory(error);
-  json_state *state = json_state_of(L);
+  json_state *state = json_state_in(L, kit);
   if (!state) return error_set(error, ANNAL_MISUSE, NULL, "this Lua state was not prepared for JSON, or is closing");
-  decoder d = {.L = L};
+  decoder d = {.L = L, .state = state, .kit = kit};
   d.scan = (json_scan){.start = text, .at = text, .end = text + size, .flags = flags, .scratch = &state->strings, .error = error};
-  int result = 0;
-  if ((flags & JSON_OBJECT) && json_scan_next(&d.scan) != '{') result = json_scan_expected(&d.scan, "an object");
-  if (result == 0) result = decode_value(&d);
+  int next = json_scan_next(&d.scan), result = 0;
+  if ((flags & JSON_OBJECT) && next != '{') result = json_scan_expected(&d.scan, "an object");
+  if (result == 0) result = decode_value(&d, next);
   if (result == 0) result = json_scan_finish(&d.scan);
   if (result != 0) lua_settop(L, top);
-  if (state->strings.capacity) json_state_trim(state);
+  if (state->strings.capacity > KIT_TEXT_KEPT) buf_free(&state->strings);
+  return result;
+}
+
+int json_decode(lua_State *L, const char *text, size_t size, unsigned flags, annal_error *error) {
+  if (!lua_checkstack(L, 2)) return error_memory(error);
+  json_push_kit(L);
+  int kit = lua_gettop(L);
+  int result = json_decode_with(L, kit, text, size, flags, error);
+  lua_remove(L, kit);
   return result;
 }

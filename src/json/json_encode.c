@@ -1,23 +1,33 @@
 /* From Lua values to canonical bytes. Role: states, views and payloads on their way out of scripts; see json_lua.h.
  *
- * Nothing here raises, allocates in Lua, or runs a script: tables are walked by lua_next and read raw, so no finalizer can come
- * between, and the scratch of the state serves one encoding at a time. Members are written as lua_next brings them and put in
- * order when their object ends. */
-#include "json/json_scan.h"
-#include "json/json_state.h"
+ * Nothing here raises, allocates in Lua, or runs a script: tables are walked by lua_next and read raw, so the scratch can live on
+ * the C stack. Members are written as lua_next brings them and put in order when their object ends. */
+#include "json/json_lua.h"
+#include "json/json_members.h"
+#include "json/json_write.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 
+#define SEEN_INLINE 64 /* a power of two */
+
+/* Tables met in one JSON_TREE encoding: open addressing, NULL for free. */
+typedef struct seen_tables {
+  const void **slots;
+  size_t capacity, count;
+  const void *few[SEEN_INLINE];
+} seen_tables;
+
 typedef struct encoder {
   lua_State *L;
-  json_state *state;
   base_buf *out;
   unsigned flags;
   unsigned depth;
   const json_frame *frame;
   annal_error *error;
+  json_members members;
+  seen_tables seen; /* not set up without JSON_TREE */
 } encoder;
 
 static int encode_value(encoder *e, int index);
@@ -36,29 +46,32 @@ static int fail(const encoder *e, const char *format, ...) {
 
 /* ---- Tables met, for JSON_TREE ----------------------------------------------------------------------------------------- */
 
-#define SEEN_FIRST 64
-
-static size_t seen_slot(const json_seen *seen, const void *table) {
+static size_t seen_slot(const seen_tables *seen, const void *table) {
   size_t at = (size_t)(((uintptr_t)table >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 20) & (seen->capacity - 1);
   while (seen->slots[at] && seen->slots[at] != table) at = (at + 1) & (seen->capacity - 1);
   return at;
 }
 
-static bool seen_grow(json_state *state) {
-  json_seen old = state->seen, *seen = &state->seen;
-  size_t capacity = old.capacity ? old.capacity * 2 : SEEN_FIRST;
-  const void **slots = base_calloc(state->env, capacity, sizeof *slots);
-  if (!slots) return false;
-  *seen = (json_seen){.slots = slots, .capacity = capacity, .count = old.count};
-  for (size_t i = 0; i < old.capacity; i++)
-    if (old.slots[i]) slots[seen_slot(seen, old.slots[i])] = old.slots[i];
-  base_free(state->env, old.slots);
+static void seen_free(encoder *e) {
+  if (e->seen.slots != e->seen.few) base_free(e->out->env, e->seen.slots);
+}
+
+static bool seen_grow(encoder *e) {
+  seen_tables *seen = &e->seen;
+  seen_tables larger = {.capacity = seen->capacity * 2};
+  larger.slots = base_calloc(e->out->env, larger.capacity, sizeof *larger.slots);
+  if (!larger.slots) return false;
+  for (size_t i = 0; i < seen->capacity; i++)
+    if (seen->slots[i]) larger.slots[seen_slot(&larger, seen->slots[i])] = seen->slots[i];
+  seen_free(e);
+  seen->slots = larger.slots;
+  seen->capacity = larger.capacity;
   return true;
 }
 
 static int see(encoder *e, int index) {
-  json_seen *seen = &e->state->seen;
-  if (2 * (seen->count + 1) > seen->capacity && !seen_grow(e->state)) return error_memory(e->error);
+  seen_tables *seen = &e->seen;
+  if (2 * (seen->count + 1) > seen->capacity && !seen_grow(e)) return error_memory(e->error);
   const void *table = lua_topointer(e->L, index);
   size_t at = seen_slot(seen, table);
   if (seen->slots[at]) return fail(e, "this table stands in the value twice; each place needs a table of its own");
@@ -79,9 +92,8 @@ static int encode_string(encoder *e, int index) {
 }
 
 static int encode_number(encoder *e, int index) {
-  char text[JSON_DOUBLE_BYTES];
   if (lua_isinteger(e->L, index)) {
-    buf_add(e->out, text, json_int_text(lua_tointeger(e->L, index), text));
+    json_write_int(e->out, lua_tointeger(e->L, index));
     return 0;
   }
   double value = lua_tonumber(e->L, index);
@@ -115,7 +127,7 @@ static int encode_elements(encoder *e, int table, json_frame *frame) {
   lua_Integer count;
   int result = check_elements(e, table, &count);
   for (lua_Integer i = 1; result == 0 && i <= count; i++) {
-    if (i > 1) buf_char(e->out, ',');
+    if (i > 1) json_put(e->out, ',');
     frame->index = (uint64_t)i;
     lua_rawgeti(e->L, table, i);
     result = encode_value(e, lua_gettop(e->L));
@@ -131,7 +143,7 @@ static int encode_array(encoder *e, int table, bool more) {
   size_t before = e->out->size + 1;
   int result = 0;
   e->frame = &frame;
-  buf_char(e->out, '[');
+  json_put(e->out, '[');
   for (lua_Integer i = 1; more; i++, more = lua_next(L, table)) {
     if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != i) {
       lua_pop(L, 2);
@@ -140,12 +152,12 @@ static int encode_array(encoder *e, int table, bool more) {
       result = encode_elements(e, table, &frame);
       break;
     }
-    if (i > 1) buf_char(e->out, ',');
+    if (i > 1) json_put(e->out, ',');
     frame.index = (uint64_t)i;
     if ((result = encode_value(e, lua_gettop(L))) != 0) return result;
     lua_pop(L, 1);
   }
-  buf_char(e->out, ']');
+  json_put(e->out, ']');
   e->frame = frame.up;
   return result;
 }
@@ -162,8 +174,8 @@ static int encode_member(encoder *e, json_frame *frame) {
   const char *key = lua_tolstring(L, -2, &size);
   if ((e->flags & JSON_NO_NUL) && memchr(key, 0, size)) return fail(e, "U+0000 cannot be stored, and a key has it");
   if (!json_write_string(e->out, key, size)) return fail(e, "a key is not valid UTF-8");
-  buf_char(e->out, ':');
-  json_members *members = &e->state->members;
+  json_put(e->out, ':');
+  json_members *members = &e->members;
   json_member *member = json_members_add(members, key, size);
   if (!member) return error_memory(e->error);
   member->from = from;
@@ -179,20 +191,20 @@ static int encode_member(encoder *e, json_frame *frame) {
 /* [-2 if more, +0, -] As encode_array. */
 static int encode_object(encoder *e, int table, bool more) {
   json_frame frame = {.up = e->frame};
-  json_members *members = &e->state->members;
+  json_members *members = &e->members;
   const json_member *duplicate;
   size_t base = members->count;
   e->frame = &frame;
-  buf_char(e->out, '{');
+  json_put(e->out, '{');
   for (; more; more = lua_next(e->L, table)) {
-    if (members->count > base) buf_char(e->out, ',');
+    if (members->count > base) json_put(e->out, ',');
     int result = encode_member(e, &frame);
     if (result != 0) return result;
     lua_pop(e->L, 1);
   }
   if (e->out->failed) return error_memory(e->error); /* before members are moved about in it */
   if (!json_members_end(members, base, e->out, &duplicate)) return error_memory(e->error);
-  buf_char(e->out, '}');
+  json_put(e->out, '}');
   e->frame = frame.up;
   return 0;
 }
@@ -206,8 +218,9 @@ static int encode_table(encoder *e, int table) {
   if (!lua_checkstack(L, 4)) return error_memory(e->error);
   bool marked = false;
   if (lua_getmetatable(L, table)) {
-    marked = lua_topointer(L, -1) == e->state->array_metatable;
-    lua_pop(L, 1);
+    json_push_array_metatable(L);
+    marked = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
     if (!marked) return fail(e, "a table has a metatable other than array's");
   }
   int result = e->flags & JSON_TREE ? see(e, table) : 0;
@@ -227,10 +240,13 @@ static int encode_value(encoder *e, int index) {
   case LUA_TSTRING: return encode_string(e, index);
   case LUA_TNUMBER: return encode_number(e, index);
   case LUA_TTABLE: return encode_table(e, index);
-  case LUA_TBOOLEAN: buf_text(e->out, lua_toboolean(e->L, index) ? "true" : "false"); return 0;
+  case LUA_TBOOLEAN:
+    if (lua_toboolean(e->L, index)) json_put_word(e->out, "true");
+    else json_put_word(e->out, "false");
+    return 0;
   case LUA_TLIGHTUSERDATA:
     if (!lua_touserdata(e->L, index)) {
-      buf_text(e->out, "null");
+      json_put_word(e->out, "null");
       return 0;
     }
     return fail(e, "a userdata is no JSON value");
@@ -242,22 +258,27 @@ static int encode_value(encoder *e, int index) {
 int json_encode(lua_State *L, int index, unsigned flags, base_buf *out, annal_error *error) {
   int top = lua_gettop(L);
   size_t before = out->size;
-  if (!lua_checkstack(L, 4)) return error_memory(error);
-  json_state *state = json_state_of(L);
-  if (!state) return error_set(error, ANNAL_MISUSE, NULL, "this Lua state was not prepared for JSON, or is closing");
+  encoder e; /* not cleared as a whole: the room for members and tables is large */
   if (!buf_reserve(out, 0)) return error_memory(error);
-  encoder e = {.L = L, .state = state, .out = out, .flags = flags, .error = error};
-  state->members.count = 0;
-  state->seen.count = 0;
-  if ((flags & JSON_TREE) && state->seen.slots) memset(state->seen.slots, 0, state->seen.capacity * sizeof *state->seen.slots);
+  e.L = L;
+  e.out = out;
+  e.flags = flags;
+  e.depth = 0;
+  e.frame = NULL;
+  e.error = error;
+  json_members_init(&e.members, out->env);
+  if (flags & JSON_TREE) e.seen = (seen_tables){.slots = e.seen.few, .capacity = SEEN_INLINE};
   int result = encode_value(&e, lua_absindex(L, index));
-  if (result == 0 && (flags & JSON_OBJECT) && out->bytes[before] != '{') result = fail(&e, "an object is wanted here");
+  if (result == 0 && (flags & JSON_OBJECT) && !out->failed && out->bytes[before] != '{')
+    result = fail(&e, "an object is wanted here");
   if (result == 0 && out->failed) result = error_memory(error);
   lua_settop(L, top);
-  json_state_trim(state);
-  if (result == 0) return 0;
-  out->size = before;
-  out->failed = false;
-  if (out->bytes) out->bytes[before] = 0;
+  json_members_free(&e.members);
+  if (flags & JSON_TREE) seen_free(&e);
+  if (result != 0) {
+    out->size = before;
+    out->failed = false;
+  }
+  json_close(out);
   return result;
 }

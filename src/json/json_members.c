@@ -3,51 +3,20 @@
 
 #include <string.h>
 
-#define FIRST_CAPACITY 32
-#define INSERTION_MAX 12 /* below this insertion sort beats merging */
+#define INSERTION_MAX 12 /* up to here insertion sort beats merging */
 
-void json_members_init(json_members *members, const base_env *env) {
-  *members = (json_members){.env = env};
-  buf_init(&members->moved, env);
-}
-
-void json_members_free(json_members *members) {
-  base_free(members->env, members->list);
-  buf_free(&members->moved);
-  json_members_init(members, members->env);
-}
-
-static bool reserve(json_members *members, size_t more) {
-  size_t need = members->count + more;
+bool json_members_grow(json_members *members, size_t more) {
+  size_t need = members->count + more, capacity = members->capacity * 2, bytes;
   if (need <= members->capacity) return true;
-  size_t capacity = members->capacity ? members->capacity * 2 : FIRST_CAPACITY, bytes;
   if (capacity < need) capacity = need;
   if (__builtin_mul_overflow(capacity, sizeof *members->list, &bytes)) return false;
-  json_member *list = base_realloc(members->env, members->list, bytes);
+  json_member *old = members->list == members->few ? NULL : members->list;
+  json_member *list = base_realloc(members->env, old, bytes);
   if (!list) return false;
+  if (!old) memcpy(list, members->few, members->count * sizeof *list);
   members->list = list;
   members->capacity = capacity;
   return true;
-}
-
-void json_member_set_key(json_member *member, const char *key, size_t key_size) {
-  unsigned char first[8] = {0};
-  if (key_size) memcpy(first, key, key_size < 8 ? key_size : 8);
-  uint64_t prefix;
-  memcpy(&prefix, first, 8);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-  prefix = __builtin_bswap64(prefix);
-#endif
-  member->prefix = prefix;
-  member->key = key;
-  member->key_size = key_size;
-}
-
-json_member *json_members_add(json_members *members, const char *key, size_t key_size) {
-  if (!reserve(members, 1)) return NULL;
-  json_member *member = &members->list[members->count++];
-  json_member_set_key(member, key, key_size);
-  return member;
 }
 
 /* Bytewise, a prefix before what it begins. */
@@ -87,7 +56,7 @@ static bool sort(json_members *members, size_t base) {
     sort_few(members->list + base, count);
     return true;
   }
-  if (!reserve(members, count)) return false;
+  if (!json_members_grow(members, count)) return false;
   json_member *list = members->list + base, *other = list + count;
   for (size_t start = 0; start < count; start += INSERTION_MAX)
     sort_few(list + start, count - start < INSERTION_MAX ? count - start : INSERTION_MAX);
@@ -101,18 +70,18 @@ static bool sort(json_members *members, size_t base) {
   return true;
 }
 
-/* Rewrites the members in `out`, which fill it from `from` to its end, in the order of the list. */
+/* Rewrites the members in `out`, which fill it from `from` to its end, in the order of the list, by way of the room behind. */
 static bool move(json_members *members, size_t base, size_t from, base_buf *out) {
-  base_buf *moved = &members->moved;
-  buf_clear(moved);
-  buf_add(moved, out->bytes + from, out->size - from);
-  if (moved->failed) return false;
-  char *to = out->bytes + from;
+  size_t size = out->size - from;
+  if (!buf_reserve(out, size)) return false;
+  char *to = out->bytes + from, *moved = to + size;
+  memcpy(moved, to, size);
   for (size_t i = base; i < members->count; i++) {
     const json_member *member = &members->list[i];
+    size_t length = member->to - member->from;
     if (i > base) *to++ = ',';
-    memcpy(to, moved->bytes + (member->from - from), member->to - member->from);
-    to += member->to - member->from;
+    memcpy(to, moved + (member->from - from), length);
+    to += length;
   }
   return true;
 }

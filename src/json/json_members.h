@@ -3,11 +3,14 @@
  *
  * Members are written to the output at once, whatever their order, and moved afterwards if they need to be: an object that
  * comes sorted, as everything stored does, costs no more than a comparison a member. One list serves a whole document; nested
- * objects stack their members on top of their parent's. */
+ * objects stack their members on top of their parent's. The first few need no allocation. */
 #ifndef JSON_JSON_MEMBERS_H
 #define JSON_JSON_MEMBERS_H
 
 #include "base/buf.h"
+#include <string.h>
+
+#define MEMBERS_INLINE 24
 
 typedef struct json_member {
   uint64_t prefix; /* the first 8 bytes of the key, so that most comparisons are one of integers */
@@ -22,20 +25,49 @@ typedef struct json_members {
   const base_env *env;
   json_member *list;
   size_t count, capacity;
-  base_buf moved; /* the members of one object while they are put in order */
+  json_member few[MEMBERS_INLINE];
 } json_members;
 
-void json_members_init(json_members *members, const base_env *env);
-void json_members_free(json_members *members);
+static inline void json_members_init(json_members *members, const base_env *env) {
+  members->env = env;
+  members->list = members->few;
+  members->count = 0;
+  members->capacity = MEMBERS_INLINE;
+}
+
+static inline void json_members_free(json_members *members) {
+  if (members->list != members->few) base_free(members->env, members->list);
+}
+
+/* Room for more; false when there is no memory. Moves the list. */
+bool json_members_grow(json_members *members, size_t more);
+
+static inline uint64_t json_key_prefix(const char *key, size_t size) {
+  uint64_t prefix = 0;
+  if (size >= 8) {
+    memcpy(&prefix, key, 8);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    prefix = __builtin_bswap64(prefix);
+#endif
+    return prefix;
+  }
+  for (size_t i = 0; i < size; i++) prefix = prefix << 8 | (unsigned char)key[i];
+  return size ? prefix << (64 - 8 * size) : 0;
+}
 
 /* Notes a member on top; NULL when there is no memory. The pointer is good until the next one is added. */
-json_member *json_members_add(json_members *members, const char *key, size_t key_size);
+static inline json_member *json_members_add(json_members *members, const char *key, size_t key_size) {
+  if (members->count == members->capacity && !json_members_grow(members, 1)) return NULL;
+  json_member *member = &members->list[members->count++];
+  member->prefix = json_key_prefix(key, key_size);
+  member->key = key;
+  member->key_size = key_size;
+  return member;
+}
 
-/* Ends an object whose members are those from `base` on: puts them in order in `out` and drops them from the list. When two
- * keys are equal nothing is done but to set *duplicate to the later one in the source. False when there is no memory. */
+/* Ends an object whose members are those from `base` on: puts them in order in `out`, of which they are the end, and drops them
+ * from the list. When two keys are equal nothing is done but to set *duplicate to the later one in the source. False when there
+ * is no memory. */
 bool json_members_end(json_members *members, size_t base, base_buf *out, const json_member **duplicate);
-
-/* Sets the key of a member, where it was not known when it was added. */
-void json_member_set_key(json_member *member, const char *key, size_t key_size);
 
 #endif

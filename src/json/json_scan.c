@@ -96,11 +96,7 @@ int json_scan_expected(const json_scan *scan, const char *expected) {
   return json_scan_fail(scan, scan->at, message);
 }
 
-int json_scan_enter(json_scan *scan) {
-  if (scan->depth < LIMIT_DEPTH) {
-    scan->depth++;
-    return 0;
-  }
+int json_scan_too_deep(const json_scan *scan) {
   char message[64];
   snprintf(message, sizeof message, "nested deeper than %d", LIMIT_DEPTH);
   return json_scan_fail(scan, scan->at, message);
@@ -267,7 +263,7 @@ int json_scan_number_slow(json_scan *scan, json_number *out) {
     if (at == exponent) return json_scan_fail(scan, from, "a number's exponent has no digits");
     is_float = true;
   }
-  *out = (json_number){.is_float = is_float};
+  out->is_float = is_float;
   if (is_float) {
     if (!json_read_double(from, at, &out->real)) return json_scan_fail(scan, from, "a number too large for a double");
   } else if (negative && *digits == '0') {

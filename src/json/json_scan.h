@@ -53,8 +53,14 @@ int json_scan_fail(const json_scan *scan, const char *at, const char *message);
 /* The same for "expected …, found what is at scan->at". */
 int json_scan_expected(const json_scan *scan, const char *expected);
 
+int json_scan_too_deep(const json_scan *scan);
+
 /* Counts one container in, refusing depth beyond LIMIT_DEPTH. The caller counts it out by scan->depth--. */
-int json_scan_enter(json_scan *scan);
+static inline int json_scan_enter(json_scan *scan) {
+  if (scan->depth == LIMIT_DEPTH) return json_scan_too_deep(scan);
+  scan->depth++;
+  return 0;
+}
 
 /* Skips white space; answers the byte that follows, or -1 at the end. */
 static inline int json_scan_next(json_scan *scan) {
@@ -133,7 +139,8 @@ static inline int json_scan_number(json_scan *scan, json_number *out) {
   unsigned char next = at < scan->end ? (unsigned char)*at : ' ';
   bool plain = at > digits && (*digits != '0' || (at == digits + 1 && !negative));
   if (!plain || next == '.' || (next | 32) == 'e' || (unsigned char)(next - '0') < 10) return json_scan_number_slow(scan, out);
-  *out = (json_number){.integer = negative ? -value : value};
+  out->is_float = false;
+  out->integer = negative ? -value : value;
   scan->at = at;
   return 0;
 }
@@ -150,10 +157,5 @@ int json_scan_finish(json_scan *scan);
 bool json_read_double(const char *from, const char *to, double *value);
 /* Writes decimal digits; answers their number. */
 size_t json_int_text(int64_t value, char text[20]);
-
-/* ---- Writing strings (json_write.c) ------------------------------------------------------------------------------------ */
-
-/* Appends a string in canonical form. False when the text is not UTF-8: what was appended then is the caller's to take back. */
-bool json_write_string(base_buf *out, const char *text, size_t size);
 
 #endif

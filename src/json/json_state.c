@@ -5,34 +5,33 @@
 #include <lauxlib.h>
 
 /* Two copies of this library can serve one Lua state (the module, and a host's own libannal). The array metatable is then the
- * same for both, hence found by name; the scratch is each copy's own, hence found by an address in it. */
+ * same for both, hence found by name; the kit is each copy's own, hence found by an address in it. */
 #define ARRAY_NAME "annal.array"
-static const char state_key = 's';
-static const char array_key = 'a';
+static const char kit_key = 'k';
 
-#define KEPT_BYTES (256u << 10) /* scratch kept between calls: room for any usual state, nothing beside the state itself */
-
-static void release(json_state *state) {
-  buf_free(&state->strings);
-  buf_free(&state->text);
-  json_members_free(&state->members);
-  base_free(state->env, state->seen.slots);
-  state->seen = (json_seen){0};
-}
-
-/* [-0, +0, -] A finalizer that runs after this one must find no codec: its scratch would never be freed. One that was never
- * entered, for want of memory, must not take its successor's entry away. */
+/* [-0, +0, -] A finalizer that runs after this one finds no codec: its scratch would never be freed. */
 static int collect(lua_State *L) {
   json_state *state = lua_touserdata(L, 1);
-  release(state);
-  if (json_state_of(L) != state) return 0;
-  lua_pushnil(L);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
+  buf_free(&state->strings);
+  buf_free(&state->text);
+  state->env = NULL;
   return 0;
 }
 
 /* [-0, +1, m] */
-static void make_array_metatable(lua_State *L) {
+static void push_new_state(lua_State *L, const base_env *env) {
+  json_state *state = lua_newuserdatauv(L, sizeof *state, 0);
+  *state = (json_state){.env = env};
+  buf_init(&state->strings, env);
+  buf_init(&state->text, env);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, collect);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+}
+
+/* [-0, +1, m] */
+static void push_array_metatable(lua_State *L) {
   if (lua_getfield(L, LUA_REGISTRYINDEX, ARRAY_NAME) == LUA_TTABLE) return;
   lua_pop(L, 1);
   lua_createtable(L, 0, 2);
@@ -46,41 +45,34 @@ static void make_array_metatable(lua_State *L) {
 
 void json_open(lua_State *L, const base_env *env) {
   luaL_checkstack(L, 6, NULL);
-  if (json_state_of(L)) return;
-  make_array_metatable(L);
-  const void *array_metatable = lua_topointer(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &array_key);
-  json_state *state = lua_newuserdatauv(L, sizeof *state, 0);
-  *state = (json_state){.env = env, .array_metatable = array_metatable};
-  buf_init(&state->strings, env);
-  buf_init(&state->text, env);
-  json_members_init(&state->members, env);
-  lua_createtable(L, 0, 1);
-  lua_pushcfunction(L, collect);
-  lua_setfield(L, -2, "__gc");
-  lua_setmetatable(L, -2);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &state_key);
+  json_push_kit(L);
+  bool open = !lua_isnil(L, -1);
+  lua_pop(L, 1);
+  if (open) return;
+  lua_createtable(L, KIT_FIRST_KEY + KEY_SLOTS, 0); /* whole from the start: entering a key must not allocate */
+  push_new_state(L, env);
+  lua_rawseti(L, -2, KIT_STATE);
+  push_array_metatable(L);
+  lua_rawseti(L, -2, KIT_ARRAY);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &kit_key);
 }
 
-json_state *json_state_of(lua_State *L) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &state_key);
+void json_push_kit(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &kit_key); }
+
+json_state *json_state_in(lua_State *L, int kit) {
+  if (!lua_istable(L, kit)) return NULL;
+  lua_rawgeti(L, kit, KIT_STATE);
   json_state *state = lua_touserdata(L, -1);
   lua_pop(L, 1);
-  return state;
+  return state->env ? state : NULL;
 }
 
-/* Not the text: it may be what the caller is about to read. */
-void json_state_trim(json_state *state) {
-  if (state->strings.capacity > KEPT_BYTES) buf_free(&state->strings);
-  if (state->members.capacity * sizeof(json_member) > KEPT_BYTES || state->members.moved.capacity > KEPT_BYTES)
-    json_members_free(&state->members);
-  if (state->seen.capacity * sizeof(void *) > KEPT_BYTES) {
-    base_free(state->env, state->seen.slots);
-    state->seen = (json_seen){0};
-  }
+void json_push_array_metatable(lua_State *L) {
+  json_push_kit(L);
+  if (lua_isnil(L, -1)) return; /* not prepared: nil is no table's metatable */
+  lua_rawgeti(L, -1, KIT_ARRAY);
+  lua_remove(L, -2);
 }
-
-void json_push_array_metatable(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &array_key); }
 
 bool json_is_array(lua_State *L, int index) {
   if (!lua_istable(L, index) || !lua_getmetatable(L, index)) return false;
@@ -94,7 +86,10 @@ void json_push_null(lua_State *L) { lua_pushlightuserdata(L, NULL); }
 
 bool json_is_null(lua_State *L, int index) { return lua_islightuserdata(L, index) && !lua_touserdata(L, index); }
 
-/* ---- annal.json: each function has the raising function as its upvalue -------------------------------------------------- */
+/* ---- annal.json: each function has as upvalues the raising function and the kit ------------------------------------------ */
+
+#define RAISE lua_upvalueindex(1)
+#define KIT lua_upvalueindex(2)
 
 typedef struct library {
   json_raise *raise;
@@ -102,7 +97,7 @@ typedef struct library {
 
 /* [-0, +0, e] */
 static int raise(lua_State *L, const annal_error *error) {
-  const library *self = lua_touserdata(L, lua_upvalueindex(1));
+  const library *self = lua_touserdata(L, RAISE);
   return self->raise(L, error);
 }
 
@@ -115,14 +110,14 @@ static int library_decode(lua_State *L) {
     return raise(L, &error);
   }
   const char *text = lua_tolstring(L, 1, &size);
-  if (json_decode(L, text, size, 0, &error) != 0) return raise(L, &error);
+  if (json_decode_with(L, KIT, text, size, 0, &error) != 0) return raise(L, &error);
   return 1;
 }
 
 /* [-0, +1, e] encode(value) */
 static int library_encode(lua_State *L) {
   annal_error error;
-  json_state *state = json_state_of(L);
+  json_state *state = json_state_in(L, KIT);
   if (lua_isnone(L, 1) || !state) {
     error_set(&error, ANNAL_MISUSE, NULL, state ? "json.encode wants a value" : "the Lua state is closing");
     return raise(L, &error);
@@ -130,7 +125,7 @@ static int library_encode(lua_State *L) {
   buf_clear(&state->text);
   if (json_encode(L, 1, 0, &state->text, &error) != 0) return raise(L, &error);
   lua_pushlstring(L, state->text.bytes, state->text.size);
-  if (state->text.capacity > KEPT_BYTES) buf_free(&state->text);
+  if (state->text.capacity > KIT_TEXT_KEPT) buf_free(&state->text);
   return 1;
 }
 
@@ -143,7 +138,7 @@ static int library_array(lua_State *L) {
     return raise(L, &error);
   }
   lua_settop(L, 1);
-  json_push_array_metatable(L);
+  lua_rawgeti(L, KIT, KIT_ARRAY);
   lua_setmetatable(L, 1);
   return 1;
 }
@@ -151,11 +146,12 @@ static int library_array(lua_State *L) {
 void json_push_library(lua_State *L, json_raise *raise_error) {
   static const luaL_Reg functions[] = {
       {"decode", library_decode}, {"encode", library_encode}, {"array", library_array}, {NULL, NULL}};
-  luaL_checkstack(L, 4, NULL);
+  luaL_checkstack(L, 6, NULL);
   lua_createtable(L, 0, 4);
   json_push_null(L);
   lua_setfield(L, -2, "null");
   library *self = lua_newuserdatauv(L, sizeof *self, 0);
   self->raise = raise_error;
-  luaL_setfuncs(L, functions, 1);
+  json_push_kit(L);
+  luaL_setfuncs(L, functions, 2);
 }

@@ -1,30 +1,41 @@
-/* What the codec keeps in a Lua state: the array metatable and scratch memory. Role: json_decode.c and json_encode.c; opened by
- * json_open. The scratch belongs to a userdata, so that nothing leaks when Lua jumps out of a call for want of memory. */
+/* What the codec keeps in a Lua state: the array metatable, scratch memory, and the keys that it met last. Role: json_decode.c;
+ * opened by json_open. The scratch belongs to a userdata, so that nothing leaks when Lua jumps out of a call for want of memory.
+ *
+ * All hangs on one table, the kit, which the registry holds. The key cache spares Lua the hashing of keys that come again and
+ * again: an entry names the string in the kit, and the entry whose key came next the last time. */
 #ifndef JSON_JSON_STATE_H
 #define JSON_JSON_STATE_H
 
 #include "json/json_lua.h"
-#include "json/json_members.h"
 
-/* Tables met in one JSON_TREE encoding: open addressing, a power of two, NULL for free. */
-typedef struct json_seen {
-  const void **slots;
-  size_t capacity, count;
-} json_seen;
+/* Places in the kit. */
+enum { KIT_STATE = 1, KIT_ARRAY = 2, KIT_FIRST_KEY = 3 };
+
+#define KEY_SLOTS 128              /* a power of two; the events of an app have some dozens of different keys */
+#define KEY_MAX 32                 /* longer keys are seldom, and not interned by Lua beyond 40 bytes */
+#define KEY_DEPTHS 8               /* levels whose first key is guessed */
+#define KIT_TEXT_KEPT (256u << 10) /* scratch kept between calls: any usual state fits, and it is small beside the state itself */
+
+typedef struct json_key {
+  const char *bytes; /* of the Lua string at KIT_FIRST_KEY + its number; NULL while the entry is empty */
+  uint8_t size;
+  uint8_t next; /* a guess: which entry's key follows this one */
+} json_key;
 
 typedef struct json_state {
-  const base_env *env;
-  base_buf strings; /* decode: the last string that had escapes */
-  base_buf text;    /* the library's encode: what it is about to push */
-  json_members members;
-  json_seen seen;
-  const void *array_metatable; /* its address; the state keeps it alive */
+  const base_env *env; /* NULL once the state closes */
+  base_buf strings;    /* decode: the last string that had escapes */
+  base_buf text;       /* the library's encode: what it is about to push */
+  json_key keys[KEY_SLOTS];
+  uint8_t first[KEY_DEPTHS]; /* a guess: which entry's key is the first of an object at this depth */
 } json_state;
 
-/* [-0, +0, -] NULL before json_open and while the state closes. Needs one free slot on the stack. */
-json_state *json_state_of(lua_State *L);
+/* [-0, +1, -] The kit, or nil before json_open. */
+void json_push_kit(lua_State *L);
+/* [-0, +0, -] The state in the kit at `kit` (which may be a pseudo-index); NULL before json_open and while the state closes. */
+json_state *json_state_in(lua_State *L, int kit);
 
-/* Gives back the scratch that an unusually large value needed, all but `text`. */
-void json_state_trim(json_state *state);
+/* [-0, +1 on success, +0 otherwise, m] json_decode with the kit at hand. */
+int json_decode_with(lua_State *L, int kit, const char *text, size_t size, unsigned flags, annal_error *error);
 
 #endif

@@ -1,5 +1,5 @@
 /* Writing single values in canonical form. Role: json_canonical.c, json_encode.c, and whoever builds JSON text by hand. */
-#include "json/json_scan.h"
+#include "json/json_write.h"
 
 /* The escape of each byte below 0x20: its letter, or 'u' for \u00xx. */
 static const char escapes[] = "uuuuuuuubtnufruuuuuuuuuuuuuuuuuu";
@@ -18,9 +18,9 @@ static void add_escape(base_buf *out, unsigned char c) {
   }
 }
 
-/* From the first byte that is not plain: the opening quote and the text before `at` are written. */
-static bool write_rest(base_buf *out, const char *at, const char *end) {
-  const char *from = at;
+bool json_write_rest(base_buf *out, const char *text, size_t plain, size_t size) {
+  const char *from = text + plain, *at = from, *end = text + size;
+  out->size += 1 + plain;
   while (at < end) {
     unsigned char c = (unsigned char)*at;
     if (c >= 0x80) {
@@ -28,35 +28,21 @@ static bool write_rest(base_buf *out, const char *at, const char *end) {
       if (step == 0) return false;
       at += step;
     } else if (json_byte_stops(c)) {
-      buf_add(out, from, (size_t)(at - from));
+      json_put_bytes(out, from, (size_t)(at - from));
       add_escape(out, c);
       from = ++at;
     }
     at = json_skip_plain(at, end);
   }
-  buf_add(out, from, (size_t)(at - from));
-  buf_char(out, '"');
+  json_put_bytes(out, from, (size_t)(at - from));
+  json_put(out, '"');
   return true;
 }
 
-bool json_write_string(base_buf *out, const char *text, size_t size) {
-  if (!buf_reserve(out, size + 2)) return true; /* `failed` tells */
-  const char *end = text + size;
-  const char *at = json_skip_plain(text, end);
-  size_t plain = (size_t)(at - text);
-  char *to = out->bytes + out->size;
-  *to++ = '"';
-  if (plain) memcpy(to, text, plain);
-  to += plain;
-  out->size += plain + 1;
-  if (at < end) return write_rest(out, at, end);
-  to[0] = '"';
-  to[1] = 0;
-  out->size++;
-  return true;
+void json_add_string(base_buf *out, const char *text, size_t size) {
+  json_write_string(out, text, size);
+  json_close(out);
 }
-
-void json_add_string(base_buf *out, const char *text, size_t size) { json_write_string(out, text, size); }
 
 void json_add_double(base_buf *out, double value) {
   char text[JSON_DOUBLE_BYTES];

@@ -289,8 +289,13 @@ static void refuses_states_that_were_not_prepared(void **state) {
   buf_init(&out, &c->env);
   lua_State *L = luaL_newstate();
   assert_int_equal(json_decode(L, "1", 1, 0, &error), ANNAL_MISUSE);
-  lua_pushinteger(L, 1);
-  assert_int_equal(json_encode(L, -1, 0, &out, &error), ANNAL_MISUSE);
+  assert_int_equal(lua_gettop(L), 0);
+  lua_newtable(L);
+  assert_false(json_is_array(L, -1));
+  lua_newtable(L);
+  lua_setmetatable(L, -2);
+  assert_false(json_is_array(L, -1));
+  assert_int_equal(json_encode(L, -1, 0, &out, &error), ANNAL_INVALID);
   assert_int_equal(lua_gettop(L), 1);
   lua_close(L);
   buf_free(&out);

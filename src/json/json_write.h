@@ -1,0 +1,75 @@
+/* Writing canonical text into a buffer, byte by byte where it is hot. Role: json_canonical.c and json_encode.c.
+ *
+ * These keep room for one more byte but leave the buffer without its NUL: who has written a value ends with json_close. */
+#ifndef JSON_JSON_WRITE_H
+#define JSON_JSON_WRITE_H
+
+#include "json/json_scan.h"
+
+static inline void json_put(base_buf *out, char c) {
+  if (out->size + 1 < out->capacity) out->bytes[out->size++] = c;
+  else buf_char(out, c);
+}
+
+static inline void json_put_bytes(base_buf *out, const char *bytes, size_t size) {
+  if (out->size + size < out->capacity) {
+    memcpy(out->bytes + out->size, bytes, size);
+    out->size += size;
+  } else {
+    buf_add(out, bytes, size);
+  }
+}
+
+#define json_put_word(out, word) json_put_bytes(out, word, sizeof(word) - 1)
+
+static inline void json_close(base_buf *out) {
+  if (out->bytes) out->bytes[out->size] = 0;
+}
+
+/* Copies up to the first byte that is no plain ASCII; answers how many bytes these were. There is room for all of them. */
+static inline size_t json_copy_plain(char *to, const char *from, size_t size) {
+  size_t at = 0;
+  for (; size - at >= 8; at += 8) {
+    uint64_t word = json_word(from + at);
+    if (json_word_stops(word)) break;
+    memcpy(to + at, &word, sizeof word);
+  }
+  if (size - at < 8 && size >= 8) {
+    uint64_t word = json_word(from + size - 8); /* the rest, and again something before it */
+    if (!json_word_stops(word)) {
+      memcpy(to + size - 8, &word, sizeof word);
+      return size;
+    }
+  }
+  while (at < size && !json_byte_stops((unsigned char)from[at])) {
+    to[at] = from[at];
+    at++;
+  }
+  return at;
+}
+
+/* From byte `plain` on, after the opening quote and what is before that byte. */
+bool json_write_rest(base_buf *out, const char *text, size_t plain, size_t size);
+
+/* Writes a string in canonical form. False when the text is not UTF-8: what was written then is the caller's to take back. */
+static inline bool json_write_string(base_buf *out, const char *text, size_t size) {
+  if (out->size + size + 2 >= out->capacity && !buf_reserve(out, size + 2)) return true; /* `failed` tells */
+  char *to = out->bytes + out->size;
+  *to = '"';
+  size_t plain = json_copy_plain(to + 1, text, size);
+  if (plain < size) return json_write_rest(out, text, plain, size);
+  to[size + 1] = '"';
+  out->size += size + 2;
+  return true;
+}
+
+static inline void json_write_int(base_buf *out, int64_t value) {
+  if (value >= 0 && value < 10) {
+    json_put(out, (char)('0' + value));
+    return;
+  }
+  char text[20];
+  json_put_bytes(out, text, json_int_text(value, text));
+}
+
+#endif
