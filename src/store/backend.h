@@ -17,6 +17,9 @@ typedef struct store_entry {
   annal_error error;
 } store_entry;
 
+/* Notices that something may have been committed, by this program or another. A backend's struct begins with it. For one thread. */
+typedef struct store_watch store_watch;
+
 typedef struct store_backend {
   const char *name; /* "sqlite" or "postgresql" */
   void (*close)(store *s);
@@ -29,6 +32,13 @@ typedef struct store_backend {
   int (*read)(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error);
   int (*read_row)(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                   size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
+  /* The head, and whether the event at `position` bears `id` (true for position 0), in one snapshot. */
+  int (*probe)(store *s, int64_t position, const char *id, store_head_info *head, bool *same, annal_error *error);
+  int (*watch_open)(store *s, store_watch **watch, annal_error *error);
+  /* Returns when something may have been committed since the last return (or the open), at the latest at `deadline`. Hints may be
+   * lost or late: it returns often enough by itself that nobody waits long for one. Errors: unavailable (interrupted). */
+  int (*watch_wait)(store_watch *watch, int64_t deadline, annal_error *error);
+  void (*watch_close)(store_watch *watch);
   int (*put_rows)(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error);
   int (*query_rows)(store *s, const store_query *query, store_each_row *each, void *context, annal_error *error);
   /* What check.c, which reads all events by `read`, cannot see: the file's own integrity, indexes and tables as declared, rows

@@ -64,6 +64,26 @@ int store_read(store *s, const annal_selection *selection, store_cursor **cursor
 int store_cursor_next(store_cursor *cursor, store_page *page, annal_error *error);
 void store_cursor_close(store_cursor *cursor); /* accepts NULL */
 
+/* ---- Following --------------------------------------------------------------------------------------------------------- */
+
+/* Reads on as events come: every event above its beginning that its streams select, each once, in order of position, also across
+ * lost connections. It keeps position and id of the last event *read* (matching or not), and looks with every page whether that
+ * event is still stored: after a failover or a restore positions are given out again, ids are not. For one thread at a time. */
+typedef struct store_follower store_follower;
+
+/* Begins after selection->after or after_id (0 and NULL: at the first event). `before`, `limit`, `reverse`, and an `after` in a
+ * stream, are misuse. Errors: not_found (after_id is not stored). */
+int store_follow(store *s, const annal_selection *selection, store_follower **follower, annal_error *error);
+
+/* The next page. Waits for one until `deadline` (base_monotonic; one that is past: does not wait); page->count is 0 when it came
+ * and brought nothing. Errors: conflict (the last event read is not stored any more; the message says where its history ends),
+ * unavailable (interrupted, or no connection until `deadline`): the follower may be asked again. */
+int store_follower_next(store_follower *follower, int64_t deadline, store_page *page, annal_error *error);
+
+/* Where it stands: position and id of the last event read, 0 and "" before the first. Who begins there again misses nothing. */
+void store_follower_place(const store_follower *follower, store_head_info *place);
+void store_follower_close(store_follower *follower); /* accepts NULL */
+
 /* ---- Rows of projections ----------------------------------------------------------------------------------------------- */
 
 typedef struct store_row {

@@ -72,6 +72,30 @@ int sqlite_position_of(store *s, const char *id, int64_t *position, annal_error 
   return result;
 }
 
+int sqlite_probe(store *s, int64_t position, const char *id, store_head_info *head, bool *same, annal_error *error) {
+  sqlite_store *self = (sqlite_store *)s;
+  sqlite_conn *conn;
+  *head = (store_head_info){0};
+  *same = position == 0;
+  int result = sqlite_take_reader(self, &conn, error);
+  if (result) return result;
+  sqlite3_stmt *stmt = sqlite_prepare(conn, self->sql[SQL_PROBE], error);
+  if (stmt) sqlite3_bind_int64(stmt, 1, position);
+  result = stmt ? sqlite_step(conn, stmt, error) : error->code;
+  if (result == SQLITE_ROW) {
+    head->position = sqlite3_column_int64(stmt, 0);
+    const char *newest = (const char *)sqlite3_column_text(stmt, 1), *there = (const char *)sqlite3_column_text(stmt, 2);
+    if (newest) memccpy(head->id, newest, 0, sizeof head->id - 1);
+    if (there && strcmp(there, id) == 0) *same = true;
+    result = newest ? ANNAL_OK : error_memory(error);
+    sqlite_done(stmt);
+  } else if (result == SQLITE_DONE) {
+    result = ANNAL_OK;
+  }
+  sqlite_give_back(conn);
+  return result;
+}
+
 /* ---- Pages ------------------------------------------------------------------------------------------------------------- */
 
 /* Until a page is whole its texts may move, so an event holds their offsets, and pointers only in the end. */

@@ -131,6 +131,7 @@ int sqlite_load_sql(sqlite_store *s, annal_error *error) {
                                                [SQL_LOOK] = "look.sql",
                                                [SQL_META] = "meta.sql",
                                                [SQL_POSITION_OF] = "position_of.sql",
+                                               [SQL_PROBE] = "probe.sql",
                                                [SQL_PUT_META] = "put_meta.sql",
                                                [SQL_QUERY_ROWS] = "query_rows.sql",
                                                [SQL_QUERY_STALE_ROWS] = "query_stale_rows.sql",
@@ -196,7 +197,7 @@ static int look_at_meta(sqlite_store *s, sqlite_conn *conn, schema_found *found,
   while ((result = sqlite_step(conn, stmt, error)) == SQLITE_ROW) {
     const char *key = (const char *)sqlite3_column_text(stmt, 0);
     if (!key) continue;
-    if (strcmp(key, "version") == 0) found->version = sqlite3_column_int64(stmt, 1);
+    if (strcmp(key, "tables_version") == 0) found->version = sqlite3_column_int64(stmt, 1);
     else if (strcmp(key, "oldest_program") == 0) found->oldest = sqlite3_column_int64(stmt, 1);
     else if (strcmp(key, "store_id") == 0) snprintf(s->store_id, sizeof s->store_id, "%s", sqlite3_column_text(stmt, 1));
     else if (strcmp(key, "events") == 0) copy_name(found->events, sqlite3_column_text(stmt, 1));

@@ -50,6 +50,7 @@ enum {
   SQL_LOOK,
   SQL_META,
   SQL_POSITION_OF,
+  SQL_PROBE,
   SQL_PUT_META,
   SQL_QUERY_ROWS,
   SQL_QUERY_STALE_ROWS,
@@ -145,12 +146,17 @@ int sqlite_prepare_store(sqlite_store *s, sqlite_conn *conn, annal_error *error)
 void sqlite_append(store *s, store_entry *entries, size_t count);     /* append.c */
 int sqlite_head(store *s, store_head_info *head, annal_error *error); /* read.c */
 int sqlite_position_of(store *s, const char *id, int64_t *position, annal_error *error);
+int sqlite_probe(store *s, int64_t position, const char *id, store_head_info *head, bool *same, annal_error *error);
 int sqlite_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error);
 int sqlite_read_row(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                     size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
 int sqlite_put_rows(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error); /* rows.c */
 int sqlite_query_rows(store *s, const store_query *query, store_each_row *each, void *context, annal_error *error);
 int sqlite_check(store *s, store_finding *finding, void *context, uint64_t *findings, annal_error *error); /* inspect.c */
+
+int sqlite_watch_open(store *s, store_watch **watch, annal_error *error); /* watch.c */
+int sqlite_watch_wait(store_watch *watch, int64_t deadline, annal_error *error);
+void sqlite_watch_close(store_watch *watch);
 
 /* Columns type … updated_at of a statement on rows into a struct; borrowed from the statement. False: no memory. rows.c */
 bool sqlite_get_row(sqlite3_stmt *stmt, store_row *row);
