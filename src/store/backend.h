@@ -95,7 +95,7 @@ int store_check_time(annal_error *error, const annal_event *event, size_t number
 /* A deep copy in one block, for cursors, which outlive the call they were made in; base_free gives it back. NULL: no memory. */
 annal_stream *store_copy_streams(const base_env *env, const annal_stream *streams, size_t count);
 
-/* Reports a row whose state or data is not canonical JSON. `scratch` is used and left. */
+/* Reports a row whose state or data is not canonical JSON. `scratch` is used and left; it is `failed` where there was no memory. */
 void store_check_row(const store_row *row, base_buf *scratch, store_finding *finding, void *context, uint64_t *findings);
 /* Formats one finding and counts it. */
 void store_report(store_finding *finding, void *context, uint64_t *findings, const char *format, ...) ANNAL_PRINTF(4, 5);

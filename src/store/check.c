@@ -31,11 +31,18 @@ void store_report(store_finding *finding, void *context, uint64_t *findings, con
   if (finding) finding(context, line);
 }
 
-/* Why a stored text is not what annal writes: NULL when it is. `why` has room for the reason. */
+/* Why a stored text is not what annal writes: NULL when it is. `why` has room for the reason. Without memory `scratch` stays
+ * failed and nothing is said of this text or any after it, for its user to notice. */
 static const char *json_fault(const char *text, size_t size, unsigned flags, base_buf *scratch, char why[200]) {
   annal_error error;
+  if (scratch->failed) return NULL;
   buf_clear(scratch);
-  if (json_canonical(text, size, flags, scratch, &error) != ANNAL_OK) {
+  int result = json_canonical(text, size, flags, scratch, &error);
+  if (result == ANNAL_UNAVAILABLE || scratch->failed) {
+    scratch->failed = true;
+    return NULL;
+  }
+  if (result) {
     snprintf(why, 200, "%.120s", error.message);
     return why;
   }

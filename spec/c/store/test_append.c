@@ -316,7 +316,7 @@ static void a_save_may_be_larger_than_a_batch(void **state) {
   fixture *f = *state;
   enum { MANY = 2 * LIMIT_BATCH_EVENTS + 7 };
   annal_event *events = calloc(MANY, sizeof *events);
-  char(*ids)[16] = calloc(MANY, sizeof *ids);
+  char(*ids)[24] = calloc(MANY, sizeof *ids);
   for (size_t i = 0; i < MANY; i++) {
     snprintf(ids[i], sizeof ids[i], "e%zu", i);
     events[i] = event_of(ids[i], i % 2 ? "ODD" : "EVEN", "{\"k\":\"x\"}");

@@ -44,7 +44,7 @@ static int inspect_rows(inspection *i, annal_error *error) {
   while ((result = sqlite_step(i->conn, stmt, error)) == SQLITE_ROW) {
     store_row row;
     char shown[96], event[96];
-    if (!sqlite_get_row(stmt, &row)) {
+    if (!sqlite_get_row(stmt, &row) || scratch.failed) {
       sqlite_done(stmt);
       result = error_memory(error);
       break;
@@ -54,8 +54,9 @@ static int inspect_rows(inspection *i, annal_error *error) {
              text_show(row.latest_event_id, event), (long long)row.position);
     store_check_row(&row, &scratch, i->finding, i->context, i->findings);
   }
+  if (result == SQLITE_DONE) result = scratch.failed ? error_memory(error) : ANNAL_OK;
   buf_free(&scratch);
-  return result == SQLITE_DONE ? ANNAL_OK : result;
+  return result;
 }
 
 int sqlite_check(store *s, store_finding *finding, void *context, uint64_t *findings, annal_error *error) {

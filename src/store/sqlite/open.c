@@ -23,6 +23,8 @@ static int check_missing(const char *path, const annal_options *options, annal_e
   return error_set(error, ANNAL_UNAVAILABLE, NULL, "%s cannot be made: its directory: %s", path, strerrordesc_np(errno));
 }
 
+#define SQLITE_HEADER_BYTES 100
+
 static int check_file(const char *path, const annal_options *options, annal_error *error) {
   struct stat about;
   if (stat(path, &about) != 0) {
@@ -36,6 +38,9 @@ static int check_file(const char *path, const annal_options *options, annal_erro
   if (!options->read_only && access(path, W_OK) != 0)
     return error_set(error, ANNAL_UNAVAILABLE, NULL,
                      "%s cannot be written: %s; change its permissions, or open it with read_only", path, strerrordesc_np(errno));
+  /* SQLite takes a file of one byte for an empty one, and would write over it. */
+  if (about.st_size > 0 && about.st_size < SQLITE_HEADER_BYTES)
+    return error_set(error, ANNAL_CORRUPT, NULL, "%s is no SQLite database; it was left as it is", path);
   return ANNAL_OK;
 }
 
@@ -142,12 +147,14 @@ int sqlite_open(const base_env *env, const char *path, const annal_options *opti
   if (!s) return error_memory(error);
   result = sqlite_load_sql(s, error);
   if (!result) result = connect_first(s, error);
-  if (!result) result = sqlite_prepare_store(s, &s->writer, error);
+  if (!result) {
+    sqlite_watch_log(s, &s->writer);
+    result = sqlite_prepare_store(s, &s->writer, error);
+  }
   if (result) {
     free_store(s);
     return result;
   }
-  sqlite_watch_log(s, &s->writer);
   atomic_store(&s->writer.live, s->writer.db);
   *out = &s->base;
   return ANNAL_OK;

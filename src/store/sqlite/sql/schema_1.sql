@@ -32,7 +32,7 @@ CREATE TABLE annal_checkpoints (
   type        TEXT NOT NULL,
   fingerprint TEXT NOT NULL,
   position    INTEGER NOT NULL,
-  event_id    TEXT NOT NULL,
+  event_id    TEXT,           -- NULL: no event yet
   updated_at  INTEGER NOT NULL,
   PRIMARY KEY (type, fingerprint)
 ) STRICT;
@@ -54,7 +54,7 @@ CREATE TABLE annal_meta (
 ) STRICT;
 
 INSERT INTO annal_meta (key, value) VALUES
-  ('version', '1'),
+  ('tables_version', '1'),
   ('oldest_program', '1'),
   ('store_id', lower(hex(randomblob(16)))),
   ('events', {events_text}),
