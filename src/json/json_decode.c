@@ -5,12 +5,14 @@
  * may jump out of here; what is at stake then is on the Lua stack or belongs to the state's userdata.
  *
  * A finalizer that runs inside an allocation may itself decode: the scratch for strings is empty again before any can run. */
+#include "json/json_members.h"
 #include "json/json_scan.h"
 #include "json/json_state.h"
 
 #define PENDING 32   /* members held on the stack at most: more than events and views usually have */
 #define STACK_STEP 8 /* members for which room on the stack is asked at once */
 #define STACK_ROOM (2 * STACK_STEP + 4)
+#define COMPARED 8 /* members on the stack with which a key is compared one by one; more are stored first, and looked up */
 
 typedef struct decoder {
   json_scan scan;
@@ -25,10 +27,9 @@ typedef struct container {
   int slot;    /* on the Lua stack: nil, then the table */
   int pending; /* members on the stack above */
   bool made;   /* whether the table is there */
-  uint8_t *guess;
   lua_Integer stored;
-  const char *keys[PENDING]; /* of the pending members, kept alive by the stack */
-  size_t key_sizes[PENDING];
+  uint8_t *guess;   /* where the entry of the next key is guessed */
+  uint64_t highest; /* prefix of any key so far: a key with a higher one is new, and what is stored comes sorted */
 } container;
 
 static int decode_value(decoder *d, int next);
@@ -76,20 +77,23 @@ static inline uint8_t key_slot(const char *key, size_t size) {
   return (uint8_t)(((first ^ (last << 1) ^ size) * UINT64_C(0x9E3779B97F4A7C15) >> 32) % KEY_SLOTS);
 }
 
-/* [-0, +1, -] Pushes the cached key. */
-static inline const char *push_cached(decoder *d, container *c, uint8_t slot) {
+/* [-0, +1, -] Pushes the cached key; answers its prefix. */
+static inline uint64_t push_cached(decoder *d, container *c, uint8_t slot) {
   json_key *key = &d->state->keys[slot];
   lua_rawgeti(d->L, d->kit, KIT_FIRST_KEY + slot);
   c->guess = &key->next;
-  return key->bytes;
+  return key->prefix;
 }
 
-/* [-0, +1, m] Pushes a key that is not where it was guessed. Only the plain ones of the source are cached: a guess is compared with the
- * source as it stands. A finalizer inside lua_pushlstring may change the cache, but not after it: the entry is made at once. */
-static const char *push_key(decoder *d, container *c, const json_slice *key) {
+/* [-0, +1, m] Pushes a key that is not where it was guessed; answers its prefix. Only the plain ones of the source are cached: a
+ * guess is compared with the source as it stands. A finalizer inside lua_pushlstring may change the cache, but not after it: the
+ * entry is made at once. */
+static uint64_t push_key(decoder *d, container *c, const json_slice *key) {
+  uint64_t prefix = json_key_prefix(key->bytes, key->size);
   if (key->escaped || key->size == 0 || key->size > KEY_MAX) {
     c->guess = NULL;
-    return lua_pushlstring(d->L, key->bytes, key->size);
+    lua_pushlstring(d->L, key->bytes, key->size);
+    return prefix;
   }
   uint8_t slot = key_slot(key->bytes, key->size), *guess = c->guess;
   json_key *entry = &d->state->keys[slot];
@@ -99,21 +103,21 @@ static const char *push_key(decoder *d, container *c, const json_slice *key) {
   const char *bytes = lua_pushlstring(d->L, key->bytes, key->size);
   lua_pushvalue(d->L, -1);
   lua_rawseti(d->L, d->kit, KIT_FIRST_KEY + slot);
-  *entry = (json_key){.bytes = bytes, .size = (uint8_t)key->size, .next = slot};
+  *entry = (json_key){.prefix = prefix, .bytes = bytes, .size = (uint8_t)key->size, .next = slot};
   c->guess = &entry->next;
-  return bytes;
+  return prefix;
 }
 
 /* [-0, +1 if true, -] Whether the key at scan->at is the guessed one; moves behind its closing quote then. */
-static inline bool take_guessed(decoder *d, container *c, const char **bytes) {
+static inline bool take_guessed(decoder *d, container *c, uint64_t *prefix) {
   if (!c->guess) return false;
   uint8_t slot = *c->guess;
   const json_key *key = &d->state->keys[slot];
   const char *at = d->scan.at;
-  if (!key->bytes || (size_t)(d->scan.end - at) <= key->size || at[key->size] != '"') return false;
-  if (memcmp(at, key->bytes, key->size) != 0) return false;
-  d->scan.at += key->size + 1;
-  *bytes = push_cached(d, c, slot);
+  size_t size = key->size;
+  if (!key->bytes || (size_t)(d->scan.end - at) <= size || at[size] != '"' || memcmp(at, key->bytes, size) != 0) return false;
+  d->scan.at = at + size + 1;
+  *prefix = push_cached(d, c, slot);
   return true;
 }
 
@@ -129,10 +133,14 @@ static inline void store_members(decoder *d, container *c) {
   for (; c->pending > 0; c->pending--) lua_rawset(d->L, c->slot);
 }
 
-/* [-0, +0, -] Whether the key on top of the stack is already in the object. */
-static inline bool is_duplicate(decoder *d, const container *c, const char *key, size_t size) {
+/* [-0, +0, m] Whether the key on top of the stack is already in the object. */
+static bool is_duplicate(decoder *d, container *c) {
+  if (c->pending > COMPARED) {
+    lua_insert(d->L, c->slot + 1);
+    store_members(d, c);
+  }
   for (int i = 0; i < c->pending; i++)
-    if (c->key_sizes[i] == size && memcmp(c->keys[i], key, size) == 0) return true;
+    if (lua_rawequal(d->L, -1, c->slot + 1 + 2 * i)) return true;
   if (!c->made) return false;
   lua_pushvalue(d->L, -1);
   bool found = lua_rawget(d->L, c->slot) != LUA_TNIL;
@@ -143,21 +151,18 @@ static inline bool is_duplicate(decoder *d, const container *c, const char *key,
 /* [-0, +1, m] Reads `"key" :`. */
 static inline int decode_key(decoder *d, container *c) {
   if (json_scan_next(&d->scan) != '"') return json_scan_expected(&d->scan, "a key in quotes");
-  const char *source = ++d->scan.at, *bytes;
-  json_slice key;
-  int result;
-  if (take_guessed(d, c, &bytes)) {
-    key.size = (size_t)(d->scan.at - 1 - source);
-  } else {
-    if ((result = json_scan_string(&d->scan, &key)) != 0) return result;
-    bytes = push_key(d, c, &key);
+  const char *source = ++d->scan.at;
+  uint64_t prefix;
+  if (!take_guessed(d, c, &prefix)) {
+    json_slice key;
+    int result = json_scan_string(&d->scan, &key);
+    if (result != 0) return result;
+    prefix = push_key(d, c, &key);
   }
   c->frame.key = source;
   c->frame.key_size = (size_t)(d->scan.at - 1 - source);
-  if (is_duplicate(d, c, bytes, key.size))
-    return json_scan_fail(&d->scan, source - 1, "a key comes twice in one object, the second time");
-  c->keys[c->pending] = bytes;
-  c->key_sizes[c->pending] = key.size;
+  if (prefix > c->highest) c->highest = prefix;
+  else if (is_duplicate(d, c)) return json_scan_fail(&d->scan, source - 1, "a key comes twice in one object, the second time");
   if (json_scan_next(&d->scan) != ':') return json_scan_expected(&d->scan, "':' after a key");
   d->scan.at++;
   return 0;
@@ -168,6 +173,7 @@ static int decode_object(decoder *d) {
   container c;
   int result = begin(d, &c);
   if (result != 0) return result;
+  c.highest = 0;
   c.guess = &d->state->first[d->scan.depth % KEY_DEPTHS];
   int next = json_scan_next(&d->scan);
   while (next != '}') {
@@ -269,11 +275,11 @@ static int decode_value(decoder *d, int next) {
   }
 }
 
-int json_decode_with(lua_State *L, int kit, const char *text, size_t size, unsigned flags, annal_error *error) {
+int json_decode_with(lua_State *L, json_state *state, int kit, const char *text, size_t size, unsigned flags,
+                     annal_error *error) {
   int top = lua_gettop(L);
-  if (!lua_checkstack(L, 4)) return error_memory(error);
-  json_state *state = json_state_in(L, kit);
-  if (!state) return error_set(error, ANNAL_MISUSE, NULL, "this Lua state was not prepared for JSON, or is closing");
+  if (!state || !state->env)
+    return error_set(error, ANNAL_MISUSE, NULL, "this Lua state was not prepared for JSON, or is closing");
   decoder d = {.L = L, .state = state, .kit = kit};
   d.scan = (json_scan){.start = text, .at = text, .end = text + size, .flags = flags, .scratch = &state->strings, .error = error};
   int next = json_scan_next(&d.scan), result = 0;
@@ -286,10 +292,10 @@ int json_decode_with(lua_State *L, int kit, const char *text, size_t size, unsig
 }
 
 int json_decode(lua_State *L, const char *text, size_t size, unsigned flags, annal_error *error) {
-  if (!lua_checkstack(L, 2)) return error_memory(error);
+  if (!lua_checkstack(L, 6)) return error_memory(error);
   json_push_kit(L);
   int kit = lua_gettop(L);
-  int result = json_decode_with(L, kit, text, size, flags, error);
+  int result = json_decode_with(L, json_state_of_kit(L), kit, text, size, flags, error);
   lua_remove(L, kit);
   return result;
 }

@@ -192,7 +192,6 @@ static int encode_member(encoder *e, json_frame *frame) {
 static int encode_object(encoder *e, int table, bool more) {
   json_frame frame = {.up = e->frame};
   json_members *members = &e->members;
-  const json_member *duplicate;
   size_t base = members->count;
   e->frame = &frame;
   json_put(e->out, '{');
@@ -203,7 +202,7 @@ static int encode_object(encoder *e, int table, bool more) {
     lua_pop(e->L, 1);
   }
   if (e->out->failed) return error_memory(e->error); /* before members are moved about in it */
-  if (!json_members_end(members, base, e->out, &duplicate)) return error_memory(e->error);
+  if (!json_members_end(members, base, e->out, NULL)) return error_memory(e->error);
   json_put(e->out, '}');
   e->frame = frame.up;
   return 0;

@@ -89,13 +89,13 @@ static bool move(json_members *members, size_t base, size_t from, base_buf *out)
 bool json_members_end(json_members *members, size_t base, base_buf *out, const json_member **duplicate) {
   json_member *list = members->list;
   size_t count = members->count, i = base + 1;
-  *duplicate = NULL;
+  if (duplicate) *duplicate = NULL;
   while (i < count && compare(&list[i - 1], &list[i]) < 0) i++;
   if (i < count) {
     size_t from = list[base].from;
     if (!sort(members, base)) return false;
     list = members->list;
-    for (i = base + 1; i < count; i++) {
+    for (i = base + 1; duplicate && i < count; i++) {
       if (compare(&list[i - 1], &list[i]) != 0) continue;
       *duplicate = &list[i]; /* the sort is stable: the later one comes second */
       return true;

@@ -66,8 +66,8 @@ static inline json_member *json_members_add(json_members *members, const char *k
 }
 
 /* Ends an object whose members are those from `base` on: puts them in order in `out`, of which they are the end, and drops them
- * from the list. When two keys are equal nothing is done but to set *duplicate to the later one in the source. False when there
- * is no memory. */
+ * from the list. When two keys are equal nothing is done but to set *duplicate to the later one in the source; `duplicate` is
+ * NULL where there can be none. False when there is no memory. */
 bool json_members_end(json_members *members, size_t base, base_buf *out, const json_member **duplicate);
 
 #endif

@@ -59,12 +59,12 @@ void json_open(lua_State *L, const base_env *env) {
 
 void json_push_kit(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &kit_key); }
 
-json_state *json_state_in(lua_State *L, int kit) {
-  if (!lua_istable(L, kit)) return NULL;
-  lua_rawgeti(L, kit, KIT_STATE);
+json_state *json_state_of_kit(lua_State *L) {
+  if (lua_isnil(L, -1)) return NULL;
+  lua_rawgeti(L, -1, KIT_STATE);
   json_state *state = lua_touserdata(L, -1);
   lua_pop(L, 1);
-  return state->env ? state : NULL;
+  return state;
 }
 
 void json_push_array_metatable(lua_State *L) {
@@ -86,56 +86,54 @@ void json_push_null(lua_State *L) { lua_pushlightuserdata(L, NULL); }
 
 bool json_is_null(lua_State *L, int index) { return lua_islightuserdata(L, index) && !lua_touserdata(L, index); }
 
-/* ---- annal.json: each function has as upvalues the raising function and the kit ------------------------------------------ */
+/* ---- annal.json: each function has two upvalues, a `library` and the kit ------------------------------------------------- */
 
-#define RAISE lua_upvalueindex(1)
+#define SELF lua_upvalueindex(1)
 #define KIT lua_upvalueindex(2)
 
 typedef struct library {
   json_raise *raise;
+  json_state *state; /* the kit keeps it alive */
 } library;
-
-/* [-0, +0, e] */
-static int raise(lua_State *L, const annal_error *error) {
-  const library *self = lua_touserdata(L, RAISE);
-  return self->raise(L, error);
-}
 
 /* [-0, +1, e] decode(text) */
 static int library_decode(lua_State *L) {
+  const library *self = lua_touserdata(L, SELF);
   annal_error error;
   size_t size;
   if (lua_type(L, 1) != LUA_TSTRING) {
     error_set(&error, ANNAL_MISUSE, NULL, "json.decode wants a string, not a value of type %s", luaL_typename(L, 1));
-    return raise(L, &error);
+    return self->raise(L, &error);
   }
   const char *text = lua_tolstring(L, 1, &size);
-  if (json_decode_with(L, KIT, text, size, 0, &error) != 0) return raise(L, &error);
+  if (json_decode_with(L, self->state, KIT, text, size, 0, &error) != 0) return self->raise(L, &error);
   return 1;
 }
 
 /* [-0, +1, e] encode(value) */
 static int library_encode(lua_State *L) {
+  const library *self = lua_touserdata(L, SELF);
+  base_buf *text = &self->state->text;
   annal_error error;
-  json_state *state = json_state_in(L, KIT);
-  if (lua_isnone(L, 1) || !state) {
-    error_set(&error, ANNAL_MISUSE, NULL, state ? "json.encode wants a value" : "the Lua state is closing");
-    return raise(L, &error);
+  if (lua_isnone(L, 1) || !self->state->env) {
+    error_set(&error, ANNAL_MISUSE, NULL, self->state->env ? "json.encode wants a value" : "the Lua state is closing");
+    return self->raise(L, &error);
   }
-  buf_clear(&state->text);
-  if (json_encode(L, 1, 0, &state->text, &error) != 0) return raise(L, &error);
-  lua_pushlstring(L, state->text.bytes, state->text.size);
-  if (state->text.capacity > KIT_TEXT_KEPT) buf_free(&state->text);
+  buf_clear(text);
+  if (json_encode(L, 1, 0, text, &error) != 0) return self->raise(L, &error);
+  lua_pushlstring(L, text->bytes, text->size);
+  if (text->capacity > KIT_TEXT_KEPT) buf_free(text);
   return 1;
 }
 
 /* [-0, +1, e] array(t): marks the table itself, and answers it. */
 static int library_array(lua_State *L) {
+  const library *self = lua_touserdata(L, SELF);
   annal_error error;
   if (!lua_istable(L, 1) || (lua_getmetatable(L, 1) && !json_is_array(L, 1))) {
     error_set(&error, ANNAL_MISUSE, NULL, "array wants a table without a metatable, not a %s",
               lua_istable(L, 1) ? "table with one" : luaL_typename(L, 1));
-    return raise(L, &error);
+    return self->raise(L, &error);
   }
   lua_settop(L, 1);
   lua_rawgeti(L, KIT, KIT_ARRAY);
@@ -151,7 +149,7 @@ void json_push_library(lua_State *L, json_raise *raise_error) {
   json_push_null(L);
   lua_setfield(L, -2, "null");
   library *self = lua_newuserdatauv(L, sizeof *self, 0);
-  self->raise = raise_error;
   json_push_kit(L);
+  *self = (library){.raise = raise_error, .state = json_state_of_kit(L)};
   luaL_setfuncs(L, functions, 2);
 }

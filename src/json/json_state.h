@@ -17,6 +17,7 @@ enum { KIT_STATE = 1, KIT_ARRAY = 2, KIT_FIRST_KEY = 3 };
 #define KIT_TEXT_KEPT (256u << 10) /* scratch kept between calls: any usual state fits, and it is small beside the state itself */
 
 typedef struct json_key {
+  uint64_t prefix;   /* json_key_prefix */
   const char *bytes; /* of the Lua string at KIT_FIRST_KEY + its number; NULL while the entry is empty */
   uint8_t size;
   uint8_t next; /* a guess: which entry's key follows this one */
@@ -32,10 +33,10 @@ typedef struct json_state {
 
 /* [-0, +1, -] The kit, or nil before json_open. */
 void json_push_kit(lua_State *L);
-/* [-0, +0, -] The state in the kit at `kit` (which may be a pseudo-index); NULL before json_open and while the state closes. */
-json_state *json_state_in(lua_State *L, int kit);
+/* [-0, +0, -] The state in the kit on top of the stack; NULL before json_open. */
+json_state *json_state_of_kit(lua_State *L);
 
-/* [-0, +1 on success, +0 otherwise, m] json_decode with the kit at hand. */
-int json_decode_with(lua_State *L, int kit, const char *text, size_t size, unsigned flags, annal_error *error);
+/* [-0, +1 on success, +0 otherwise, m] json_decode with the kit at hand, where there is room for 4 values on the stack. */
+int json_decode_with(lua_State *L, json_state *state, int kit, const char *text, size_t size, unsigned flags, annal_error *error);
 
 #endif
