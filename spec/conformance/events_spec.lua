@@ -156,7 +156,7 @@ stores.each(_ENV, "events", function(place)
     end
     assert.same({ "ITEM_ADDED", "ITEM_COMPLETED" }, types { data = { itemId = item } })
     assert.same({ "LIST_CREATED" }, types { types = { "LIST_CREATED" }, data = { listId = list } })
-    assert.same({ "ITEM_COMPLETED", "LIST_CREATED" },
+    assert.same({ "LIST_CREATED", "ITEM_COMPLETED", "LIST_CREATED" },
       types { streams = { { types = "LIST_CREATED" }, { types = { "ITEM_COMPLETED" } } }, before = 5, reverse = true })
     assert.same({ "LIST_CREATED", "ITEM_ADDED" }, types { limit = 2 })
     assert.equal(6, #types())

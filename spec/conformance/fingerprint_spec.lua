@@ -97,7 +97,7 @@ stores.each(_ENV, "a saved row", function(place)
     store = place():open { app = pinned }
     assert.equal(5, store:view("SUM", "a").sum)
     store:projection("SUM", "a"):save()
-    place():sql [[update projections set state = '{"sum":2000}']]
+    place():sql [[update projections set state = '{"sum":2000}', data = '{"sum":2000}']]
     apps.write({ ["sum.lua"] = shell.read(pinned .. "/sum.lua") .. " -- a comment" }, pinned)
     store:load(pinned)
     assert.equal(2000, store:view("SUM", "a").sum)
