@@ -89,7 +89,7 @@ static void tell_with_failures(bool for_good) {
   long total = s.asked;
   assert_true(total > 100);
   /* Every early one, then every so many: the middle is Lua compiling the same few files. */
-  long step = 1 + total / 400;
+  long step = 1 + total / 250;
   for (long n = 0; n < total; n += step) {
     s = (scarce){.left = n, .for_good = for_good};
     tell(&p, &options);

@@ -3,7 +3,7 @@
  * is folded in one go, in steps, and over saved rows. */
 #include "support.h"
 
-#define TRIALS 60
+#define TRIALS 40
 #define STEPS 12
 
 /* `do_to` walks to a place and does one thing there. Whatever it is told, it leaves a state that can be encoded, or it does

@@ -143,7 +143,7 @@ static void assert_refused(const char *make, const char *where) {
 
 static void what_is_no_tree_is_refused_with_its_path(void **unused) {
   (void)unused;
-  assert_refused("local t = {} return { a = t, items = { { b = t } } }", "items[1].b");
+  assert_refused("local t = {} return { items = { t, { b = t } } }", "items[2].b");
   assert_refused("local t = {} t.a = { t } return t", "a[1]");
   assert_refused("return { items = { 1, 2, { price = 0/0 } } }", "items[3].price");
   assert_refused("return { a = 1/0 }", "a");
