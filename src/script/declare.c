@@ -10,6 +10,7 @@
 #include "script/near.h"
 #include "script/pattern.h"
 #include "json/json_lua.h"
+#include <stdarg.h>
 #include <stdio.h>
 
 const char *script_vocabulary(const char *path, size_t *size); /* the embedded files */
@@ -32,11 +33,23 @@ static void push_place(lua_State *L) {
   lua_pushliteral(L, "?");
 }
 
+/* [-0, +0, e] An error of the script at `place`: luaL_error would put a second place before it. */
+static int raise_at(lua_State *L, const char *place, const char *format, ...) ANNAL_PRINTF(3, 4);
+static int raise_at(lua_State *L, const char *place, const char *format, ...) {
+  char text[600];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof text, format, arguments);
+  va_end(arguments);
+  lua_pushfstring(L, "%s: %s", place, text);
+  return lua_error(L);
+}
+
 /* upvalue 1: the Lua function; upvalue 2: whether it declares something. Calls it with the place before the arguments. */
 static int call_with_place(lua_State *L) {
   push_place(L);
   if (lua_toboolean(L, lua_upvalueindex(2)) && !state_of(L)->loading)
-    return luaL_error(L, "%s: declarations belong into the file itself: there are none while handlers run", lua_tostring(L, -1));
+    return raise_at(L, lua_tostring(L, -1), "declarations belong into the file itself: there are none while handlers run");
   lua_insert(L, 1);
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);
@@ -75,45 +88,47 @@ static void refuse_weak_tables(lua_State *L, const script_file *file) {
   int line = 1;
   const char *word = memmem(file->source, file->size, "__mode", 6);
   for (const char *at = file->source; word && at < word; at++) line += *at == '\n';
-  luaL_error(L, "%s:%d: __mode is not there: when memory is collected must not show in a state", file->path, line);
+  char place[LIMIT_SCRIPT_PATH_BYTES + 16];
+  snprintf(place, sizeof place, "%s:%d", file->path, line);
+  raise_at(L, place, "__mode is not there: when memory is collected must not show in a state");
 }
 
-/* [-0, +1, e] The chunk's result; true where it returns nothing. */
-static void run_chunk(lua_State *L, size_t index) {
-  script_state *state = state_of(L);
-  const script_file *file = &state->app->files[index];
-  size_t previous = state->file;
+/* [-1, +1, e] Loads and runs the file whose index is the argument. */
+static int run_chunk(lua_State *L) {
+  const script_file *file = &state_of(L)->app->files[lua_tointeger(L, 1)];
   lua_pushfstring(L, "@%s", file->path);
-  if (luaL_loadbufferx(L, file->source, file->size, lua_tostring(L, -1), "t") != LUA_OK) lua_error(L);
-  lua_remove(L, -2);
+  if (luaL_loadbufferx(L, file->source, file->size, lua_tostring(L, -1), "t") != LUA_OK) return lua_error(L);
   refuse_weak_tables(L, file);
   sandbox_push_environment(L);
   lua_setupvalue(L, -2, 1);
-  state->file = index;
-  int status = lua_pcall(L, 0, 1, 0);
-  state->file = previous;
-  if (status != LUA_OK) lua_error(L);
-  if (!lua_isnil(L, -1)) return;
-  lua_pop(L, 1);
+  lua_call(L, 0, 1);
+  if (!lua_isnil(L, -1)) return 1;
   lua_pushboolean(L, 1);
+  return 1;
 }
 
-/* [-0, +1, e] A file's result; each file runs once. */
+/* [-0, +1, e] A file's result, true where it returns nothing; each file runs once. */
 static void run_file(lua_State *L, size_t index) {
+  script_state *state = state_of(L);
   luaL_checkstack(L, 8, "files that include each other too deeply");
   lua_rawgetp(L, LUA_REGISTRYINDEX, &results_key);
   int results = lua_gettop(L);
   if (lua_rawgeti(L, results, (lua_Integer)index + 1) != LUA_TNIL) {
-    if (lua_touserdata(L, -1) == &running)
-      luaL_error(L, "%s includes itself, directly or through the files it includes", state_of(L)->app->files[index].path);
     lua_remove(L, results);
     return;
   }
   lua_pushlightuserdata(L, &running);
   lua_rawseti(L, results, (lua_Integer)index + 1);
-  run_chunk(L, index);
-  lua_pushvalue(L, -1);
+  lua_pushcfunction(L, run_chunk);
+  lua_pushinteger(L, (lua_Integer)index);
+  size_t previous = state->file;
+  state->file = index;
+  int status = lua_pcall(L, 1, 1, 0); /* so that a script that catches the error finds everything as it was before */
+  state->file = previous;
+  if (status == LUA_OK) lua_pushvalue(L, -1);
+  else lua_pushnil(L);
   lua_rawseti(L, results, (lua_Integer)index + 1);
+  if (status != LUA_OK) lua_error(L);
   lua_replace(L, results);
   lua_settop(L, results);
 }
@@ -139,29 +154,28 @@ static int no_such_file(lua_State *L, const char *place, const char *name) {
   const script_app *app = state_of(L)->app;
   for (size_t i = 0; i < app->file_count; i++)
     if (near_name(name, app->files[i].name))
-      return luaL_error(L, "%s: include \"%s\": there is no such file (did you mean \"%s\"?)", place, name, app->files[i].name);
+      return raise_at(L, place, "include \"%s\": there is no such file (did you mean \"%s\"?)", name, app->files[i].name);
   luaL_gsub(L, name, ".", "/");
-  return luaL_error(L, "%s: include \"%s\": there is no file %s.lua below the app's directory", place, name, lua_tostring(L, -1));
+  return raise_at(L, place, "include \"%s\": there is no file %s.lua below the app's directory", name, lua_tostring(L, -1));
 }
 
 static int word_include(lua_State *L) {
   script_state *state = state_of(L);
   push_place(L);
   const char *place = lua_tostring(L, -1);
-  if (lua_type(L, 1) != LUA_TSTRING)
-    return luaL_error(L, "%s: include takes the name of a file: include \"reducers.items\"", place);
+  if (lua_type(L, 1) != LUA_TSTRING) return raise_at(L, place, "include takes the name of a file: include \"reducers.items\"");
   const char *name = lua_tostring(L, 1);
-  if (!state->loading) return luaL_error(L, "%s: include belongs into the file itself: there is none while handlers run", place);
+  if (!state->loading) return raise_at(L, place, "include belongs into the file itself: there is none while handlers run");
   if (!is_module_name(name))
-    return luaL_error(L, "%s: include \"%s\": a name is counted from the app's directory, with dots: include \"reducers.items\"",
-                      place, name);
+    return raise_at(L, place, "include \"%s\": a name is counted from the app's directory, with dots: include \"reducers.items\"",
+                    name);
   size_t index = files_by_name(state->app, name);
   if (index == SIZE_MAX) return no_such_file(L, place, name);
   unsigned char *includes = state->app->files[state->file].includes;
   if (!state->app->loaded) includes[index / 8] |= (unsigned char)(1u << index % 8);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &results_key);
   if (lua_rawgeti(L, -1, (lua_Integer)index + 1) == LUA_TLIGHTUSERDATA && lua_touserdata(L, -1) == &running)
-    return luaL_error(L, "%s: include \"%s\": the file is being run already, so that it would include itself", place, name);
+    return raise_at(L, place, "include \"%s\": the file is being run already, so that it would include itself", name);
   lua_pop(L, 2);
   run_file(L, index);
   return 1;

@@ -80,8 +80,8 @@ struct script_state {
   bool loading;       /* declarations are allowed */
   annal_error failure;
   char stopped_at[256]; /* file:line where the script was when it was stopped, or "" */
-  base_buf scratch; /* for a moment's work of C code; owned here because Lua may jump out of it */
-  size_t file;      /* index of the file being run while loading */
+  base_buf scratch;     /* for a moment's work of C code; owned here because Lua may jump out of it */
+  size_t file;          /* index of the file being run while loading */
   const annal_event *event;
   lua_Integer event_serial;
   script_state *next; /* in the pool */

@@ -250,6 +250,7 @@ static int string_format(lua_State *L) {
   size_t size;
   const char *format = luaL_checklstring(L, 1, &size);
   int argument = 1;
+  state_charge(L, size / 8);
   for (const char *at = format; at < format + size; at++) {
     if (*at != '%') continue;
     if (*++at == '%') continue;

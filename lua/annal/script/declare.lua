@@ -24,7 +24,7 @@ local function named(word, kind, define)
     if type(name) ~= "string" then fail(where, "%s is followed by its name, not by %s: %s \"NAME\" { … }", word, show(name), word) end
     local problem = c.name_fault(name)
     if problem then fail(where, "%s: its name %s", word, problem) end
-    if extra ~= nil then fail(where, "%s %q takes its table in a second call: %s %q { … }", word, name, word, name) end
+    if extra ~= nil then fail(where, "%s %s takes its table in a second call: %s \"%s\" { … }", word, name, word, name) end
     local earlier = declared[kind][name]
     if earlier then fail(where, "%s %s is declared twice: first at %s", word, name, earlier.where) end
     local record = { name = name, where = where, file = c.file() }

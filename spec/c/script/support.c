@@ -98,7 +98,8 @@ script_app *app_of_text(const char *text) {
 void expect_refused(const char *text, const char *where, const char *message) {
   annal_error error;
   int code = app_fails(text, &error);
-  if (code != ANNAL_SCRIPT || strcmp(error.where, where) != 0 || !strstr(error.message, message))
+  if (code != ANNAL_SCRIPT || strcmp(error.where, where) != 0 || !strstr(error.message, message) ||
+      strncmp(error.message, where, strlen(where)) == 0)
     fail_msg("%s\n  gave %d at \"%s\": %s\n  not at \"%s\": %s", text, code, error.where, error.message, where, message);
 }
 

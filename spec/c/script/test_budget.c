@@ -106,7 +106,7 @@ static void memory_has_an_end(void **unused) {
   };
   for (size_t i = 0; i < LIST(bombs); i++) {
     annal_error error = {0};
-    const script_options options = {.budget = 100000000, .memory = 8u << 20};
+    const script_options options = {.budget = 100000000, .memory = 4u << 20};
     double begin = seconds();
     int code = run_validate(bombs[i], "{}", &options, &error);
     bool stack = code == ANNAL_SCRIPT && strstr(error.message, "stack overflow");
