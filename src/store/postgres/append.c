@@ -1,0 +1,381 @@
+/* Saves: a batch as the arguments of one call of annal_append_1, and its answers. Role: append of the backend; append.sql is the
+ * protocol itself.
+ *
+ * A connection that is lost during a save is made again and the same save sent again under the same ids, until the deadline:
+ * ids come before conditions, so the answer is true whichever attempt won. Nothing less settles it: a look-up may find nothing
+ * and the orphaned server process store the events afterwards. */
+#include "store/postgres/pg.h"
+
+#include "base/error.h"
+#include "base/limits.h"
+#include <poll.h>
+#include <string.h>
+
+enum {
+  STORED = 0,
+  WAS_STORED = 1,
+  CONFLICT = 2,
+  CONFLICT_MISSING = 3,
+  OTHER_CONTENT = 4,
+  PARTLY_STORED = 5,
+  TIME_BEFORE = 6,
+  TIME_AFTER = 7
+};
+enum { RESULTS, NUMBERS, POSITIONS, TIMES, IDS, FOUND_POSITIONS, FOUND_TIMES };
+
+#define SAVE_BYTES_MAX (512u << 20) /* PostgreSQL takes a value, and libpq a message, of less than 1 GiB */
+#define RETRY_FIRST_MS 10           /* between attempts to reach a lost server, doubled … */
+#define RETRY_MAX_MS 500            /* … up to this: a restart takes seconds */
+
+/* ---- A batch as arrays ----------------------------------------------------------------------------------------------------- */
+
+typedef struct event_arrays {
+  pg_array starts, flushes, ids, types, versions, data, metadata, times;
+  bool has_metadata, has_times;
+} event_arrays;
+
+typedef struct stream_arrays {
+  pg_array starts, after_ids, alones, type_starts, types, field_starts, names, value_starts, values;
+  int64_t streams, type_count, field_count, value_count;
+} stream_arrays;
+
+static void add_event(event_arrays *a, const annal_event *event, bool keep) {
+  pg_array_text(&a->ids, event->id);
+  pg_array_text(&a->types, event->type);
+  pg_array_int(&a->versions, event->version);
+  pg_array_bytes(&a->data, event->data, event->data_size);
+  pg_array_bytes(&a->metadata, event->metadata, event->metadata_size);
+  if (keep) pg_array_int8(&a->times, event->created_at - PG_EPOCH);
+  else pg_array_bytes(&a->times, NULL, 0);
+  a->has_metadata |= event->metadata != NULL;
+  a->has_times |= keep;
+}
+
+static void add_events(event_arrays *a, const base_env *env, store_entry *const *entries, size_t count, const bool *flushes,
+                       pg_params *params) {
+  pg_array_init(&a->starts, env, PG_INT4);
+  pg_array_init(&a->flushes, env, PG_BOOL);
+  pg_array_init(&a->ids, env, PG_TEXT);
+  pg_array_init(&a->types, env, PG_TEXT);
+  pg_array_init(&a->versions, env, PG_INT4);
+  pg_array_init(&a->data, env, PG_JSON);
+  pg_array_init(&a->metadata, env, PG_JSON);
+  pg_array_init(&a->times, env, PG_TIMESTAMPTZ);
+  int64_t start = 1;
+  for (size_t i = 0; i < count; i++) {
+    const store_save *save = entries[i]->save;
+    pg_array_int(&a->starts, start);
+    pg_array_bool(&a->flushes, flushes && flushes[i]);
+    for (size_t j = 0; j < save->count; j++) add_event(a, &save->events[j], save->keep_created_at);
+    start += (int64_t)save->count;
+  }
+  pg_array_int(&a->starts, start);
+  pg_array_param(&a->starts, params);
+  pg_array_param_if(flushes != NULL, &a->flushes, params);
+  pg_array_param(&a->ids, params);
+  pg_array_param(&a->types, params);
+  pg_array_param(&a->versions, params);
+  pg_array_param(&a->data, params);
+  pg_array_param_if(a->has_metadata, &a->metadata, params);
+  pg_array_param_if(a->has_times, &a->times, params);
+}
+
+static void free_events(event_arrays *a) {
+  pg_array *all[] = {&a->starts, &a->flushes, &a->ids, &a->types, &a->versions, &a->data, &a->metadata, &a->times};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) pg_array_free(all[i]);
+}
+
+static bool is_declared(const pg_store *s, const char *name) {
+  for (size_t i = 0; i < s->field_count; i++)
+    if (strcmp(s->fields[i], name) == 0) return true;
+  return false;
+}
+
+static void add_field(stream_arrays *a, const annal_field *field) {
+  pg_array_text(&a->names, field->name);
+  pg_array_int(&a->value_starts, a->value_count + 1);
+  for (size_t i = 0; i < field->value_count; i++) pg_array_text(&a->values, field->values[i]);
+  a->value_count += (int64_t)field->value_count;
+  a->field_count++;
+}
+
+/* One field's text decides alone, unless a value of it could be the text of an object or array. */
+static bool decides_alone(const annal_stream *stream) {
+  if (stream->data_count > 1) return false;
+  for (size_t i = 0; stream->data_count == 1 && i < stream->data[0].value_count; i++)
+    if (stream->data[0].values[i][0] == '{' || stream->data[0].values[i][0] == '[') return false;
+  return true;
+}
+
+/* The field to look for first: a declared one, of those the one with the fewest values. */
+static size_t leading_field(const pg_store *s, const annal_stream *stream) {
+  size_t best = SIZE_MAX;
+  for (size_t i = 0; i < stream->data_count; i++)
+    if (is_declared(s, stream->data[i].name) &&
+        (best == SIZE_MAX || stream->data[i].value_count < stream->data[best].value_count))
+      best = i;
+  return best == SIZE_MAX ? 0 : best;
+}
+
+static void add_stream(stream_arrays *a, const pg_store *s, const annal_condition *condition, size_t number) {
+  const annal_stream *stream = &condition->streams[number];
+  pg_array_text(&a->after_ids, store_condition_id(condition, number));
+  pg_array_bool(&a->alones, decides_alone(stream));
+  pg_array_int(&a->type_starts, a->type_count + 1);
+  for (size_t i = 0; i < stream->type_count; i++) pg_array_text(&a->types, stream->types[i]);
+  a->type_count += (int64_t)stream->type_count;
+  pg_array_int(&a->field_starts, a->field_count + 1);
+  size_t leading = leading_field(s, stream);
+  if (stream->data_count) add_field(a, &stream->data[leading]);
+  for (size_t i = 0; i < stream->data_count; i++)
+    if (i != leading) add_field(a, &stream->data[i]);
+  a->streams++;
+}
+
+static void add_streams(stream_arrays *a, const pg_store *s, store_entry *const *entries, size_t count, pg_params *params) {
+  const base_env *env = s->base.env;
+  const struct {
+    pg_array *array;
+    Oid type;
+  } all[] = {{&a->starts, PG_INT4},      {&a->after_ids, PG_TEXT},    {&a->alones, PG_BOOL},
+             {&a->type_starts, PG_INT4}, {&a->types, PG_TEXT},        {&a->field_starts, PG_INT4},
+             {&a->names, PG_TEXT},       {&a->value_starts, PG_INT4}, {&a->values, PG_TEXT}};
+  bool any = false;
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) pg_array_init(all[i].array, env, all[i].type);
+  for (size_t i = 0; i < count; i++) {
+    const annal_condition *condition = entries[i]->save->condition;
+    pg_array_int(&a->starts, a->streams + 1);
+    for (size_t j = 0; condition && j < condition->stream_count; j++) add_stream(a, s, condition, j);
+    any |= condition != NULL;
+  }
+  pg_array_int(&a->starts, a->streams + 1);
+  pg_array_int(&a->type_starts, a->type_count + 1);
+  pg_array_int(&a->field_starts, a->field_count + 1);
+  pg_array_int(&a->value_starts, a->value_count + 1);
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) pg_array_param_if(any, all[i].array, params);
+}
+
+static void free_streams(stream_arrays *a) {
+  pg_array *all[] = {&a->starts,       &a->after_ids, &a->alones,       &a->type_starts, &a->types,
+                     &a->field_starts, &a->names,     &a->value_starts, &a->values};
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) pg_array_free(all[i]);
+}
+
+/* ---- Its answers ----------------------------------------------------------------------------------------------------------- */
+
+static int64_t get_int(const PGresult *result, int column, size_t number) {
+  const char *bytes;
+  int size;
+  if (!pg_array_get(result, 0, column, (int64_t)number, &bytes, &size)) return 0;
+  return size == 8 ? pg_get64(bytes) : size == 4 ? pg_get32(bytes) : 0;
+}
+
+static void get_id(const PGresult *result, size_t number, char id[LIMIT_ID_BYTES + 1]) {
+  const char *bytes;
+  int size;
+  id[0] = 0;
+  if (!pg_array_get(result, 0, IDS, (int64_t)number, &bytes, &size) || size > LIMIT_ID_BYTES) return;
+  memcpy(id, bytes, (size_t)size);
+  id[size] = 0;
+}
+
+static void take_stored(const PGresult *result, size_t number, store_save *save) {
+  int64_t position = get_int(result, POSITIONS, number), time = get_int(result, TIMES, number) + PG_EPOCH;
+  for (size_t i = 0; i < save->count; i++) {
+    save->events[i].position = position + (int64_t)i;
+    if (!save->keep_created_at) save->events[i].created_at = time;
+  }
+}
+
+static void take_found(const PGresult *result, size_t *found, store_save *save) {
+  for (size_t i = 0; i < save->count; i++, (*found)++) {
+    save->events[i].position = get_int(result, FOUND_POSITIONS, *found);
+    save->events[i].created_at = get_int(result, FOUND_TIMES, *found) + PG_EPOCH;
+  }
+  save->was_stored = true;
+}
+
+static int fail_partly(const PGresult *result, size_t number, const store_save *save, annal_error *error) {
+  char missing[LIMIT_ID_BYTES + 1];
+  get_id(result, number, missing);
+  size_t at = (size_t)get_int(result, NUMBERS, number) - 1;
+  annal_event stored = save->events[at], absent = {.id = missing};
+  stored.position = get_int(result, POSITIONS, number);
+  return store_fail_partly_stored(error, &stored, at, &absent);
+}
+
+static int fail_time(const PGresult *result, size_t number, const store_save *save, bool before, annal_error *error) {
+  int64_t bound = get_int(result, TIMES, number) + PG_EPOCH;
+  if (before) return store_check_time(error, save->events, 0, save->count, bound, INT64_MAX);
+  for (size_t i = 0; i < save->count; i++) {
+    int code = store_check_time(error, &save->events[i], i, save->count, INT64_MIN, bound);
+    if (code) return code;
+  }
+  return error_set(error, ANNAL_CORRUPT, NULL, "the server found a created_at in the future where there is none");
+}
+
+static int take_answer(const PGresult *result, size_t number, size_t *found, store_save *save, annal_error *error) {
+  char id[LIMIT_ID_BYTES + 1];
+  size_t at = (size_t)get_int(result, NUMBERS, number);
+  at = at > 0 ? at - 1 : 0;
+  int64_t position = get_int(result, POSITIONS, number);
+  switch (get_int(result, RESULTS, number)) {
+  case STORED: take_stored(result, number, save); return ANNAL_OK;
+  case WAS_STORED: take_found(result, found, save); return ANNAL_OK;
+  case CONFLICT: get_id(result, number, id); return store_fail_conflict(error, save->condition, at, id, position);
+  case CONFLICT_MISSING: return store_fail_conflict_missing(error, save->condition, at);
+  case OTHER_CONTENT: return store_fail_duplicate(error, &save->events[at], at, save->count, position);
+  case PARTLY_STORED: return fail_partly(result, number, save, error);
+  case TIME_BEFORE: return fail_time(result, number, save, true, error);
+  case TIME_AFTER: return fail_time(result, number, save, false, error);
+  default: return error_set(error, ANNAL_CORRUPT, NULL, "annal_append_1 gave an answer that this program does not know");
+  }
+}
+
+static int take_answers(const PGresult *result, store_entry **entries, size_t count, annal_error *error) {
+  const char *bytes;
+  int size;
+  if (PQntuples(result) != 1 || PQnfields(result) != FOUND_TIMES + 1 ||
+      !pg_array_get(result, 0, RESULTS, (int64_t)count - 1, &bytes, &size))
+    return error_set(error, ANNAL_CORRUPT, NULL, "annal_append_1 is not the function that annal made");
+  size_t found = 0;
+  for (size_t i = 0; i < count; i++) entries[i]->result = take_answer(result, i, &found, entries[i]->save, &entries[i]->error);
+  return ANNAL_OK;
+}
+
+/* ---- Sending it ------------------------------------------------------------------------------------------------------------ */
+
+/* Waits before the next attempt; false when the deadline or an interrupt comes first. */
+static bool wait_before_retry(pg_store *s, const pg_call *call, int *pause_ms) {
+  int64_t until = base_monotonic() + *pause_ms * 1000;
+  if (until >= call->deadline) return false;
+  while (base_monotonic() < until && !pg_interrupted(s, call)) poll(NULL, 0, *pause_ms < 50 ? *pause_ms : 50);
+  *pause_ms = *pause_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : *pause_ms * 2;
+  return !pg_interrupted(s, call);
+}
+
+/* One attempt. *unknown becomes true when it was sent and nobody can know what became of it. */
+static int attempt(pg_store *s, const pg_params *params, const pg_call *call, PGresult **result, bool *unknown,
+                   annal_error *error) {
+  pg_conn *conn = &s->writer;
+  int code = pg_alive(conn) ? ANNAL_OK : pg_connect(s, conn, call, error);
+  if (code) return code;
+  conn->submitted = false;
+  code = pg_query(s, conn, s->append_sql, params, call, result, error);
+  if (code && conn->submitted && pg_lost(conn)) *unknown = true;
+  return code;
+}
+
+/* Sends until there is an answer. An error of another kind after an attempt whose fate is unknown does not settle that one;
+ * the content's own fault does, since it would have failed the other attempt too. */
+static int send_until_known(pg_store *s, const pg_params *params, PGresult **result, annal_error *error) {
+  pg_call call = pg_call_begin(s);
+  bool unknown = false;
+  int pause_ms = RETRY_FIRST_MS, code;
+  for (;;) {
+    code = attempt(s, params, &call, result, &unknown, error);
+    if (!code || pg_is_content(error)) return code;
+    bool again = pg_lost(&s->writer) ? error->retryable : unknown;
+    if (!again || pg_interrupted(s, &call) || !wait_before_retry(s, &call, &pause_ms)) break;
+  }
+  if (unknown) {
+    char message[sizeof error->message], state[sizeof error->sqlstate];
+    memcpy(message, error->message, sizeof message);
+    memcpy(state, error->sqlstate, sizeof state);
+    code = error_set(error, ANNAL_UNAVAILABLE, NULL,
+                     "it is not known whether the save was stored; save again under the same ids (%s)", message);
+    memcpy(error->sqlstate, state, sizeof state);
+    error->in_doubt = true;
+  }
+  return code;
+}
+
+static int append_live(pg_store *s, store_entry **entries, size_t count, const bool *flushes, annal_error *error) {
+  event_arrays events = {0};
+  stream_arrays streams = {0};
+  pg_params params;
+  PGresult *result = NULL;
+  pg_params_init(&params, s->base.env);
+  add_events(&events, s->base.env, entries, count, flushes, &params);
+  add_streams(&streams, s, entries, count, &params);
+  char lock_ms[4], clock[8];
+  pg_put32(lock_ms, s->lock_ms);
+  pg_params_binary(&params, PG_INT4, s->lock_ms == PG_LOCK_MS_DEFAULT ? NULL : lock_ms, sizeof lock_ms);
+  pg_params_clock(s, &params, clock);
+  int code = params.failed ? error_memory(error) : send_until_known(s, &params, &result, error);
+  if (!code) code = take_answers(result, entries, count, error);
+  PQclear(result);
+  pg_params_free(&params);
+  free_events(&events);
+  free_streams(&streams);
+  return code;
+}
+
+static void answer_all(store_entry **entries, size_t count, const annal_error *error) {
+  for (size_t i = 0; i < count; i++) {
+    entries[i]->result = error->code;
+    entries[i]->error = *error;
+  }
+}
+
+/* ---- Before it is sent ----------------------------------------------------------------------------------------------------- */
+
+/* What the server need not be asked: size, and kept times that step back within the save. */
+static int check_save(const pg_store *s, const store_save *save, annal_error *error) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < save->count; i++) {
+    bytes += save->events[i].data_size + save->events[i].metadata_size + strlen(save->events[i].type) + LIMIT_ID_BYTES;
+    if (save->keep_created_at && i > 0) {
+      int code = store_check_time(error, &save->events[i], i, save->count, save->events[i - 1].created_at, INT64_MAX);
+      if (code) return code;
+    }
+  }
+  (void)s;
+  if (bytes <= SAVE_BYTES_MAX) return ANNAL_OK;
+  return error_set(error, ANNAL_INVALID, NULL, "a save of %zu MiB; at most %u MiB go into one", bytes >> 20,
+                   SAVE_BYTES_MAX >> 20);
+}
+
+static void note_sizes(pg_store *s, const store_save *save) {
+  for (size_t i = 0; i < save->count; i++) pg_note_size(s, save->events[i].data_size + save->events[i].metadata_size);
+}
+
+static void append_batch(pg_store *s, store_entry **live, size_t count, bool *flushes) {
+  annal_error error;
+  bool touching = pg_touches(s->base.env, live, count, flushes);
+  if (!append_live(s, live, count, touching ? flushes : NULL, &error)) return;
+  if (count == 1 || !pg_is_content(&error)) {
+    answer_all(live, count, &error);
+    return;
+  }
+  /* Nothing was stored; one of them is the culprit. */
+  for (size_t i = 0; i < count; i++)
+    if (append_live(s, live + i, 1, NULL, &error)) answer_all(live + i, 1, &error);
+}
+
+void pg_append(store *base, store_entry *entries, size_t count) {
+  pg_store *s = (pg_store *)base;
+  store_entry *one_entry[1], **live = one_entry;
+  bool one_flush[1], *flushes = one_flush;
+  size_t live_count = 0;
+  annal_error error;
+  if (count > 1) {
+    live = base_calloc(s->base.env, count, sizeof *live);
+    flushes = base_calloc(s->base.env, count, sizeof *flushes);
+  }
+  if (!live || !flushes) error_memory(&error);
+  for (size_t i = 0; i < count; i++) {
+    if (live && flushes) entries[i].result = check_save(s, entries[i].save, &entries[i].error);
+    else answer_all(&(store_entry *){&entries[i]}, 1, &error);
+    if (entries[i].result) continue;
+    note_sizes(s, entries[i].save);
+    live[live_count++] = &entries[i];
+  }
+  if (live_count > 0) {
+    pthread_mutex_lock(&s->write_lock);
+    append_batch(s, live, live_count, flushes);
+    pthread_mutex_unlock(&s->write_lock);
+  }
+  if (live != one_entry) base_free(s->base.env, live);
+  if (flushes != one_flush) base_free(s->base.env, flushes);
+}

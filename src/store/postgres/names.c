@@ -1,0 +1,329 @@
+/* Quoted names and SQL templates. Role: every identifier and literal that becomes part of an SQL text goes through here; also
+ * the DDL for people (store_ddl). The templates are the files of sql/. */
+#include "store/postgres/pg.h"
+
+#include "base/error.h"
+#include "base/hash.h"
+#include <stdio.h>
+#include <string.h>
+
+void pg_add_name(base_buf *out, const char *name) {
+  buf_char(out, '"');
+  for (; *name; name++) {
+    if (*name == '"') buf_char(out, '"');
+    buf_char(out, *name);
+  }
+  buf_char(out, '"');
+}
+
+/* With standard_conforming_strings, which each session sets, only the quote is special. */
+void pg_add_literal(base_buf *out, const char *text) {
+  buf_char(out, '\'');
+  for (; *text; text++) {
+    if (*text == '\'') buf_char(out, '\'');
+    buf_char(out, *text);
+  }
+  buf_char(out, '\'');
+}
+
+/* ---- Names --------------------------------------------------------------------------------------------------------------- */
+
+static void add_qualified(base_buf *out, const char *schema, const char *name) {
+  pg_add_name(out, schema);
+  buf_char(out, '.');
+  pg_add_name(out, name);
+}
+
+static bool add_word(pg_names *names, size_t *count, const char *word, base_buf *text) {
+  annal_text taken;
+  if (!buf_take(text, &taken)) return false;
+  names->words[(*count)++] = (pg_word){.word = word, .text = taken.bytes};
+  return true;
+}
+
+int pg_names_init(pg_names *names, const base_env *env, const annal_options *options, annal_error *error) {
+  *names = (pg_names){.schema = options->schema, .events = options->events, .projections = options->projections};
+  const pg_word qualified[] = {{"events", names->events},  {"projections", names->projections},
+                               {"meta", "annal_meta"},     {"checkpoints", "annal_checkpoints"},
+                               {"parked", "annal_parked"}, {"append", "annal_append_1"},
+                               {"newer", "annal_newer_1"}, {"matches", "annal_matches_1"}};
+  base_buf text;
+  buf_init(&text, env);
+  size_t count = 0;
+  bool done = true;
+  for (size_t i = 0; i < sizeof qualified / sizeof *qualified && done; i++) {
+    add_qualified(&text, names->schema, qualified[i].text);
+    done = add_word(names, &count, qualified[i].word, &text);
+  }
+  if (done) {
+    pg_add_name(&text, names->schema);
+    done = add_word(names, &count, "schema", &text);
+  }
+  if (done) {
+    pg_add_literal(&text, names->words[0].text);
+    done = add_word(names, &count, "events_literal", &text);
+  }
+  if (done) {
+    char index[PG_INDEX_NAME_BYTES];
+    pg_index_name("events", "(type)", index);
+    pg_add_name(&text, index);
+    done = add_word(names, &count, "events_type_index", &text);
+  }
+  if (done) {
+    buf_text(&text, PG_LOCK_APPEND);
+    done = add_word(names, &count, "lock", &text);
+  }
+  buf_free(&text);
+  return done ? ANNAL_OK : error_memory(error);
+}
+
+void pg_names_free(pg_names *names, const base_env *env) {
+  for (size_t i = 0; i < PG_WORDS; i++) base_free(env, (char *)names->words[i].text);
+  *names = (pg_names){0};
+}
+
+/* Names of fields differ in case and may be 63 bytes long; those of indexes are cut there, hence a hash. */
+void pg_index_name(const char *on, const char *field, char name[PG_INDEX_NAME_BYTES]) {
+  char text[160], hash[HASH_TEXT_BYTES];
+  snprintf(text, sizeof text, "%s/%s", on, field);
+  hash_text(text, strlen(text), hash);
+  snprintf(name, PG_INDEX_NAME_BYTES, "annal_%s", hash);
+}
+
+/* ---- Templates ----------------------------------------------------------------------------------------------------------- */
+
+static const char *word_text(const pg_word *words, const char *word, size_t size) {
+  for (size_t i = 0; words && words[i].word; i++)
+    if (strlen(words[i].word) == size && memcmp(words[i].word, word, size) == 0) return words[i].text;
+  return NULL;
+}
+
+static void render(base_buf *out, const pg_names *names, const pg_word *own, const char *text) {
+  for (;;) {
+    const char *start = strchr(text, '@');
+    const char *end = start ? strchr(start + 1, '@') : NULL;
+    if (!end) break;
+    buf_add(out, text, (size_t)(start - text));
+    size_t size = (size_t)(end - start - 1);
+    const char *replaced = word_text(own, start + 1, size);
+    if (!replaced) replaced = word_text(names->words, start + 1, size);
+    if (replaced) {
+      buf_text(out, replaced);
+      text = end + 1;
+    } else { /* not a word of ours: the sign stands for itself */
+      buf_char(out, '@');
+      text = start + 1;
+    }
+  }
+  buf_text(out, text);
+}
+
+void pg_render_text(base_buf *out, const pg_names *names, const char *text) { render(out, names, NULL, text); }
+
+void pg_render(base_buf *out, const pg_names *names, const pg_word *own, const char *file) {
+  const char *text = postgres_sql(file, NULL);
+  if (text) render(out, names, own, text);
+  else out->failed = true; /* the build left the file out */
+}
+
+void pg_render_functions(base_buf *out, const pg_names *names, const char *const *fields, size_t count) {
+  base_buf branches, declared, literal;
+  buf_init(&branches, out->env);
+  buf_init(&declared, out->env);
+  buf_init(&literal, out->env);
+  buf_text(&declared, "array[");
+  for (size_t i = 0; i < count; i++) {
+    buf_clear(&literal);
+    pg_add_literal(&literal, fields[i]);
+    if (i) buf_text(&declared, ", ");
+    buf_text(&declared, literal.bytes ? literal.bytes : "");
+    const pg_word own[] = {{"field", literal.bytes ? literal.bytes : ""}, {NULL, NULL}};
+    pg_render(&branches, names, own, "newer_field.sql");
+  }
+  buf_text(&declared, "]::text[]");
+  /* CASE wants a branch: one that no field can take, where none is declared. */
+  if (count == 0) {
+    const pg_word own[] = {{"field", "''"}, {NULL, NULL}};
+    pg_render(&branches, names, own, "newer_field.sql");
+  }
+  out->failed |= branches.failed || declared.failed || literal.failed;
+  if (!out->failed) {
+    const pg_word own[] = {{"branches", branches.bytes}, {"declared", declared.bytes}, {NULL, NULL}};
+    pg_render(out, names, NULL, "matches.sql");
+    pg_render(out, names, own, "newer.sql");
+    pg_render(out, names, NULL, "append.sql");
+  }
+  buf_free(&branches);
+  buf_free(&declared);
+  buf_free(&literal);
+}
+
+static void render_index(base_buf *out, const pg_names *names, const char *on, const char *field) {
+  char index[PG_INDEX_NAME_BYTES], quoted[PG_INDEX_NAME_BYTES + 2];
+  pg_index_name(on, field, index);
+  snprintf(quoted, sizeof quoted, "\"%s\"", index);
+  base_buf literal;
+  buf_init(&literal, out->env);
+  pg_add_literal(&literal, field);
+  const pg_word own[] = {{"index", quoted}, {"field", literal.bytes ? literal.bytes : ""}, {NULL, NULL}};
+  pg_render(out, names, own, strcmp(on, "events") == 0 ? "events_index.sql" : "projections_index.sql");
+  out->failed |= literal.failed;
+  buf_free(&literal);
+}
+
+/* ---- The dialect --------------------------------------------------------------------------------------------------------- */
+
+static void add_placeholder(base_buf *sql, size_t number, bool integer) {
+  buf_char(sql, '$');
+  buf_int(sql, (int64_t)number);
+  buf_text(sql, integer ? "::int8" : "::text");
+}
+
+static void add_field(base_buf *sql, const char *column, const char *name) {
+  buf_text(sql, "((");
+  buf_text(sql, column);
+  buf_text(sql, " ->> ");
+  pg_add_literal(sql, name);
+  buf_text(sql, ") collate \"C\")");
+}
+
+static void add_field_is_scalar(base_buf *sql, const char *column, const char *name) {
+  buf_text(sql, "json_typeof(");
+  buf_text(sql, column);
+  buf_text(sql, " -> ");
+  pg_add_literal(sql, name);
+  buf_text(sql, ") in ('string', 'number', 'boolean')");
+}
+
+const query_dialect pg_dialect = {.placeholder = add_placeholder, .field = add_field, .field_is_scalar = add_field_is_scalar};
+
+/* ---- The DDL for people -------------------------------------------------------------------------------------------------- */
+
+static void add_quoted_word(base_buf *out, const base_env *env, void add(base_buf *, const char *), const char *text) {
+  buf_init(out, env);
+  add(out, text);
+}
+
+/* Rows of annal_meta that describe a new store. */
+static void render_meta(base_buf *out, const pg_names *names) {
+  base_buf events, projections;
+  add_quoted_word(&events, out->env, pg_add_literal, names->events);
+  add_quoted_word(&projections, out->env, pg_add_literal, names->projections);
+  char version[24], oldest[24];
+  snprintf(version, sizeof version, "'%d'", STORE_TABLES_VERSION);
+  snprintf(oldest, sizeof oldest, "'%d'", STORE_OLDEST_PROGRAM);
+  out->failed |= events.failed || projections.failed;
+  if (!out->failed) {
+    const pg_word own[] = {{"version", version},
+                           {"oldest", oldest},
+                           {"events_name", events.bytes},
+                           {"projections_name", projections.bytes},
+                           {NULL, NULL}};
+    pg_render(out, names, own, "meta.sql");
+  }
+  buf_free(&events);
+  buf_free(&projections);
+}
+
+static void render_remembered(base_buf *out, const pg_names *names, const char *key, const char *value) {
+  base_buf quoted_key, quoted_value;
+  add_quoted_word(&quoted_key, out->env, pg_add_literal, key);
+  add_quoted_word(&quoted_value, out->env, pg_add_literal, value);
+  out->failed |= quoted_key.failed || quoted_value.failed;
+  if (!out->failed) {
+    const pg_word own[] = {{"key", quoted_key.bytes}, {"value", quoted_value.bytes}, {NULL, NULL}};
+    pg_render(out, names, own, "remember.sql");
+  }
+  buf_free(&quoted_key);
+  buf_free(&quoted_value);
+}
+
+void pg_field_key(const char *on, const char *field, char key[PG_KEY_BYTES]) {
+  snprintf(key, PG_KEY_BYTES, "%s:%s", strcmp(on, "events") == 0 ? "data_index" : "projection_index", field);
+}
+
+void pg_own_index_key(const annal_index *index, char key[PG_KEY_BYTES]) {
+  snprintf(key, PG_KEY_BYTES, "index:%s:%s", index->on, index->name);
+}
+
+void pg_render_declared(base_buf *out, const pg_names *names, const char *on, const char *field) {
+  char key[PG_KEY_BYTES], index[PG_INDEX_NAME_BYTES];
+  pg_field_key(on, field, key);
+  pg_index_name(on, field, index);
+  render_index(out, names, on, field);
+  render_remembered(out, names, key, index);
+}
+
+void pg_render_own_index(base_buf *out, const pg_names *names, const annal_index *index) {
+  buf_text(out, "create index ");
+  pg_add_name(out, index->name);
+  buf_text(out, " on ");
+  buf_text(out, word_text(names->words, index->on, strlen(index->on)));
+  buf_char(out, ' ');
+  buf_text(out, index->sql);
+}
+
+void pg_render_own_index_row(base_buf *out, const pg_names *names, const annal_index *index) {
+  char key[PG_KEY_BYTES];
+  pg_own_index_key(index, key);
+  render_remembered(out, names, key, index->sql);
+}
+
+static bool named_before(const char *const *names, size_t at) {
+  for (size_t i = 0; i < at; i++)
+    if (strcmp(names[i], names[at]) == 0) return true;
+  return false;
+}
+
+void pg_render_store(base_buf *out, const pg_names *names, const annal_options *options) {
+  pg_render(out, names, NULL, "tables_1.sql");
+  render_meta(out, names);
+  for (size_t i = 0; i < options->data_index_count; i++)
+    if (!named_before(options->data_indexes, i)) pg_render_declared(out, names, "events", options->data_indexes[i]);
+  for (size_t i = 0; i < options->projection_index_count; i++)
+    if (!named_before(options->projection_indexes, i))
+      pg_render_declared(out, names, "projections", options->projection_indexes[i]);
+  pg_render_functions(out, names, options->data_indexes, options->data_index_count);
+  pg_render(out, names, NULL, "revoke.sql");
+}
+
+/* A role of the schema's: "annal_reader". Too long a schema's name is PostgreSQL's to cut. */
+static void add_role(base_buf *out, const base_env *env, const char *schema, const char *role) {
+  base_buf name;
+  buf_init(&name, env);
+  buf_printf(&name, "%s_%s", schema, role);
+  buf_init(out, env);
+  pg_add_name(out, name.bytes ? name.bytes : "");
+  out->failed |= name.failed;
+  buf_free(&name);
+}
+
+int postgres_ddl(const base_env *env, const annal_options *options, base_buf *out, annal_error *error) {
+  pg_names names;
+  int result = pg_names_init(&names, env, options, error);
+  if (!result) {
+    base_buf reader, writer, worker;
+    add_role(&reader, env, names.schema, "reader");
+    add_role(&writer, env, names.schema, "writer");
+    add_role(&worker, env, names.schema, "worker");
+    buf_text(out, "begin;\n");
+    pg_render_store(out, &names, options);
+    for (size_t i = 0; i < options->index_count; i++) {
+      pg_render_own_index(out, &names, &options->indexes[i]);
+      buf_text(out, ";\n");
+      pg_render_own_index_row(out, &names, &options->indexes[i]);
+    }
+    buf_text(out, "commit;\n\n");
+    out->failed |= reader.failed || writer.failed || worker.failed;
+    if (!out->failed) {
+      const pg_word own[] = {{"reader", reader.bytes}, {"writer", writer.bytes}, {"worker", worker.bytes}, {NULL, NULL}};
+      pg_render(out, &names, own, "grants.sql");
+    }
+    buf_free(&reader);
+    buf_free(&writer);
+    buf_free(&worker);
+    if (out->failed) result = error_memory(error);
+  }
+  pg_names_free(&names, env);
+  return result;
+}

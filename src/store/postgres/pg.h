@@ -1,0 +1,246 @@
+/* The PostgreSQL backend from the inside. Role: shared by the files of this directory and by nobody else.
+ *   names.c   quoted names, the SQL templates in sql/ (embedded), the DDL
+ *   conn.c    one connection: connecting, statements, waiting, what its errors mean (error.c)
+ *   pool.c    the connections for reading
+ *   open.c    opening, closing, interrupting; probe.c what an engine must do; schema.c tables and migrations
+ *   append.c  saves; array.c their arrays; touch.c which saves of a batch may touch each other
+ *   read.c    cursors; rows.c rows of projections; check.c findings
+ *
+ * Threads: one connection writes, under write_lock; the others are lent by the pool to one call at a time. */
+#ifndef STORE_POSTGRES_PG_H
+#define STORE_POSTGRES_PG_H
+
+#include "base/buf.h"
+#include "base/env.h"
+#include "store/backend.h"
+#include "store/query.h"
+#include <libpq-fe.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define PG_VERSION_MIN 140000 /* 14: libpq and server have what is used here, and older ones get no fixes */
+#define PG_STATEMENTS 128     /* prepared on one connection; a program has a few dozen shapes of query */
+#define PG_GRACE 2000000      /* microseconds for a server to report its own timeout before it counts as lost */
+
+/* Keys of advisory locks: (class, number). The append's second number is the oid of the events table. */
+#define PG_LOCK_APPEND "1634627180"
+#define PG_LOCK_MS_DEFAULT 10000 /* what append.sql sets by itself */
+#define PG_LOCK_SCHEMA 1634627181
+#define PG_LOCK_PROBE 1634627182
+
+typedef struct pg_store pg_store;
+
+/* ---- Names and texts (names.c) ------------------------------------------------------------------------------------------- */
+
+/* A word in a template and what stands for it. */
+typedef struct pg_word {
+  const char *word;
+  const char *text;
+} pg_word;
+
+#define PG_WORDS 16
+typedef struct pg_names {
+  const char *schema, *events, *projections; /* plain, borrowed from the options */
+  pg_word words[PG_WORDS];                   /* quoted, owned; ended by a NULL word */
+} pg_names;
+
+int pg_names_init(pg_names *names, const base_env *env, const annal_options *options, annal_error *error);
+void pg_names_free(pg_names *names, const base_env *env);
+void pg_add_name(base_buf *out, const char *name);    /* "quoted" */
+void pg_add_literal(base_buf *out, const char *text); /* 'quoted' */
+/* Appends the template `file`, each @word@ replaced from `own` (ended by a NULL word, may be NULL), else from names. */
+void pg_render(base_buf *out, const pg_names *names, const pg_word *own, const char *file);
+void pg_render_text(base_buf *out, const pg_names *names, const char *text); /* the same with a text in hand */
+/* The functions, with branches for the declared identifiers. */
+void pg_render_functions(base_buf *out, const pg_names *names, const char *const *fields, size_t count);
+/* A declared field on "events" or "projections": its index and its row in annal_meta; the names of both. */
+void pg_render_declared(base_buf *out, const pg_names *names, const char *on, const char *field);
+#define PG_INDEX_NAME_BYTES 40
+void pg_index_name(const char *on, const char *field, char name[PG_INDEX_NAME_BYTES]);
+#define PG_KEY_BYTES 96
+void pg_field_key(const char *on, const char *field, char key[PG_KEY_BYTES]);
+/* An index of the user's, as one statement, and its row. */
+void pg_render_own_index(base_buf *out, const pg_names *names, const annal_index *index);
+void pg_render_own_index_row(base_buf *out, const pg_names *names, const annal_index *index);
+void pg_own_index_key(const annal_index *index, char key[PG_KEY_BYTES]);
+/* Everything of a new store but the user's indexes. */
+void pg_render_store(base_buf *out, const pg_names *names, const annal_options *options);
+
+extern const query_dialect pg_dialect;
+
+const char *postgres_sql(const char *file, size_t *size); /* the text of a .sql file; made by the build */
+
+/* ---- Connections (conn.c) -------------------------------------------------------------------------------------------------- */
+
+struct pg_cursor;
+
+typedef struct pg_conn {
+  PGconn *pq;   /* NULL: not connected */
+  size_t place; /* among store->cancels */
+  uint64_t statements[PG_STATEMENTS];
+  uint32_t names[PG_STATEMENTS];
+  size_t statement_count;
+  uint32_t next_name;
+  bool submitted;          /* a statement was handed to libpq; for append.c, which sets it back */
+  bool sent;               /* an answer is still to come */
+  bool lent;               /* the pool's: to one call */
+  struct pg_cursor *ahead; /* the pool's: the cursor whose next page is under way here, while it is not lent */
+} pg_conn;
+
+typedef struct pg_params {
+  const base_env *env;
+  int count, capacity;
+  const char **values; /* borrowed, or numbers' 8 bytes */
+  int *lengths;
+  int *formats;
+  Oid *types;
+  char (*numbers)[8];
+  bool failed;
+} pg_params;
+
+void pg_params_init(pg_params *params, const base_env *env);
+void pg_params_free(pg_params *params);
+void pg_params_text(pg_params *params, const char *text);                           /* NULL: SQL null */
+void pg_params_int(pg_params *params, int64_t value);                               /* bigint */
+void pg_params_binary(pg_params *params, Oid type, const char *bytes, size_t size); /* bytes NULL: SQL null */
+void pg_params_query(pg_params *params, const query *q);                            /* those of a built query */
+
+struct pg_store {
+  store base;
+  pg_names names;
+  char place[256]; /* 'schema "annal" of db at host', for messages */
+  char **keywords; /* of the conninfo, each with its value; ended by NULL */
+  char **values;
+  char *password;  /* to be kept out of messages; may be NULL */
+  char role[128];  /* whom we are connected as, for GRANTs */
+  int64_t timeout; /* microseconds for a call */
+  int64_t lock_ms;
+  bool host_clock; /* the options bring a clock, for tests */
+  pthread_mutex_t write_lock;
+  pg_conn writer;
+  pthread_mutex_t pool_lock;
+  pthread_cond_t pool_free;
+  pg_conn *readers;
+  size_t reader_count;
+  _Atomic(PGcancel *) *cancels; /* one a connection: readers, then the writer; set while a statement is under way */
+  PGcancel **cancel_owned;
+  atomic_uint interrupts;  /* how many there were */
+  atomic_int interrupting; /* interrupts being carried out, which hold on to cancels */
+  char **fields;           /* declared identifiers of events, as the store remembers them */
+  size_t field_count;
+  char *append_sql;
+  _Atomic(size_t) largest_event; /* that this handle has met, where it matters for pages */
+  atomic_bool has_large;         /* some events may be large: their table has a TOAST table that is not empty */
+};
+
+/* The host's clock, in `bytes`, which the parameter borrows; SQL null where the server's counts. */
+void pg_params_clock(const pg_store *s, pg_params *params, char bytes[8]);
+
+/* A call's bounds: when it must have answered, and how many interrupts there had been when it began. */
+typedef struct pg_call {
+  int64_t deadline;
+  unsigned interrupts;
+} pg_call;
+
+pg_call pg_call_begin(pg_store *s);
+bool pg_interrupted(const pg_store *s, const pg_call *call);
+
+/* Connects and makes the session ready. A connection that fails is left unconnected. */
+int pg_connect(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error);
+void pg_disconnect(pg_store *s, pg_conn *conn);
+/* Connected, and nothing says that the server has gone. */
+bool pg_alive(pg_conn *conn);
+/* Was the connection lost, so that the same may be tried on another one? */
+bool pg_lost(const pg_conn *conn);
+
+/* Sends a statement (prepared once a connection, by its text); pg_receive takes the answer. */
+int pg_send(pg_store *s, pg_conn *conn, const char *sql, const pg_params *params, const pg_call *call, annal_error *error);
+/* *result is set when 0 is answered, and may be NULL then for an empty answer; PQclear it. */
+int pg_receive(pg_store *s, pg_conn *conn, const pg_call *call, PGresult **result, annal_error *error);
+int pg_query(pg_store *s, pg_conn *conn, const char *sql, const pg_params *params, const pg_call *call, PGresult **result,
+             annal_error *error);
+/* Several statements in one text, without parameters; answers are thrown away. */
+int pg_script(pg_store *s, pg_conn *conn, const char *sql, const pg_call *call, annal_error *error);
+/* Values of binary results. */
+int64_t pg_int(const PGresult *result, int row, int column);      /* int2, int4, int8; 0 for null */
+int64_t pg_time(const PGresult *result, int row, int column);     /* microseconds since 1970 */
+const char *pg_text(const PGresult *result, int row, int column); /* NULL for null */
+#define PG_EPOCH INT64_C(946684800000000)                         /* 2000-01-01, where PostgreSQL's time begins, since 1970 */
+int64_t pg_get64(const char *bytes);
+void pg_put64(char bytes[8], int64_t value);
+void pg_put32(char bytes[4], int64_t value);
+int32_t pg_get32(const char *bytes);
+
+/* ---- Errors (error.c) ------------------------------------------------------------------------------------------------------ */
+
+/* Fills *error from a failed result, or from the connection where result is NULL. */
+int pg_fail(pg_store *s, const pg_conn *conn, const PGresult *result, const pg_call *call, annal_error *error);
+/* A message of libpq's as one line without the password. */
+void pg_scrub(const pg_store *s, const char *text, char *out, size_t room);
+/* Content's own fault (classes 22, 23, P0): another save of the batch may succeed. */
+bool pg_is_content(const annal_error *error);
+
+/* ---- The pool (pool.c) ----------------------------------------------------------------------------------------------------- */
+
+int pg_acquire(pg_store *s, const pg_call *call, pg_conn **conn, annal_error *error);
+void pg_release(pg_store *s, pg_conn *conn);
+/* Runs one statement on a lent connection, once more on a fresh one if the first was lost. For what may be repeated. */
+int pg_run(pg_store *s, const char *sql, const pg_params *params, const pg_call *call, PGresult **result, annal_error *error);
+
+/* ---- The rest -------------------------------------------------------------------------------------------------------------- */
+
+int pg_probe(pg_store *s, pg_conn *first, pg_conn *second, const pg_call *call, annal_error *error);
+int pg_schema_prepare(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error);
+void pg_free_fields(pg_store *s);
+
+void pg_append(store *base, store_entry *entries, size_t count);
+/* flushes[i]: save i may see, or bear an id of, an earlier save of the batch. False when it is so nowhere. */
+bool pg_touches(const base_env *env, store_entry *const *entries, size_t count, bool *flushes);
+
+/* Remembers how large events get, where it matters for the size of pages. */
+void pg_note_size(pg_store *s, size_t bytes);
+int pg_head(store *base, store_head_info *head, annal_error *error);
+int pg_position_of(store *base, const char *id, int64_t *position, annal_error *error);
+int pg_read(store *base, const annal_selection *selection, store_cursor **cursor, annal_error *error);
+int pg_read_row(store *base, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
+                size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
+int pg_put_rows(store *base, const store_row *rows, size_t count, store_status *statuses, annal_error *error);
+int pg_query_rows(store *base, const store_query *query, store_each_row *each, void *context, annal_error *error);
+int pg_check(store *base, store_finding *finding, void *context, uint64_t *findings, annal_error *error);
+/* A row from a result with the columns type, fingerprint, id, state, data, position, latest_event_id, created_at, updated_at. */
+void pg_row(const PGresult *result, int row, store_row *out);
+
+/* Binary arrays (array.c): built element by element. */
+typedef struct pg_array {
+  Oid type; /* of the elements */
+  base_buf bytes;
+  int32_t count;
+  bool nulls;
+} pg_array;
+void pg_array_init(pg_array *array, const base_env *env, Oid type);
+void pg_array_free(pg_array *array);
+void pg_array_bytes(pg_array *array, const char *bytes, size_t size); /* bytes NULL: null */
+void pg_array_text(pg_array *array, const char *text);                /* NULL: null */
+void pg_array_int(pg_array *array, int64_t value);                    /* int4[] */
+void pg_array_int8(pg_array *array, int64_t value);                   /* int8[], timestamptz[] */
+void pg_array_bool(pg_array *array, bool value);
+/* Ends it and makes it the next parameter, which borrows its bytes; or makes null that parameter. */
+void pg_array_param(pg_array *array, pg_params *params);
+void pg_array_param_if(bool wanted, pg_array *array, pg_params *params);
+/* Element `number`, from 0, of a binary array in a result; false when there is none or it is null. */
+bool pg_array_get(const PGresult *result, int row, int column, int64_t number, const char **bytes, int *size);
+
+#define PG_BOOL 16
+#define PG_INT8 20
+#define PG_INT4 23
+#define PG_TEXT 25
+#define PG_JSON 114
+#define PG_TIMESTAMPTZ 1184
+#define PG_BOOL_ARRAY 1000
+#define PG_INT4_ARRAY 1007
+#define PG_TEXT_ARRAY 1009
+#define PG_INT8_ARRAY 1016
+#define PG_TIMESTAMPTZ_ARRAY 1185
+#define PG_JSON_ARRAY 199
+
+#endif

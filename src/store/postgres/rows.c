@@ -1,0 +1,183 @@
+/* Rows of projections: written many at a time, queried one by one. Role: put_rows and query_rows of the backend. */
+#include "store/postgres/pg.h"
+
+#include "base/error.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Writing --------------------------------------------------------------------------------------------------------------- */
+
+/* A row with its place among the caller's, and how many rows of the same key come before it. */
+typedef struct placed_row {
+  const store_row *row;
+  size_t place;
+  size_t wave;
+} placed_row;
+
+static int compare_keys(const store_row *a, const store_row *b) {
+  int order = strcmp(a->type, b->type);
+  if (!order) order = strcmp(a->fingerprint, b->fingerprint);
+  return order ? order : strcmp(a->id, b->id);
+}
+
+static int compare_placed(const void *a, const void *b) {
+  const placed_row *x = a, *y = b;
+  int order = compare_keys(x->row, y->row);
+  return order ? order : (x->place > y->place) - (x->place < y->place);
+}
+
+/* One statement cannot write a row twice: rows of one key go into waves. Answers how many there are. */
+static size_t place_rows(const store_row *rows, size_t count, placed_row *placed) {
+  size_t waves = 1;
+  for (size_t i = 0; i < count; i++) placed[i] = (placed_row){.row = &rows[i], .place = i};
+  qsort(placed, count, sizeof *placed, compare_placed);
+  for (size_t i = 1; i < count; i++) {
+    if (compare_keys(placed[i - 1].row, placed[i].row) == 0) placed[i].wave = placed[i - 1].wave + 1;
+    if (placed[i].wave >= waves) waves = placed[i].wave + 1;
+  }
+  return waves;
+}
+
+enum { ROW_ARRAYS = 7 };
+
+static void build_arrays(pg_array arrays[ROW_ARRAYS], const base_env *env, const placed_row *placed, size_t count, size_t wave,
+                         pg_params *params) {
+  static const Oid types[ROW_ARRAYS] = {PG_TEXT, PG_TEXT, PG_TEXT, PG_JSON, PG_JSON, PG_INT8, PG_TEXT};
+  for (size_t i = 0; i < ROW_ARRAYS; i++) pg_array_init(&arrays[i], env, types[i]);
+  for (size_t i = 0; i < count; i++) {
+    if (placed[i].wave != wave) continue;
+    const store_row *row = placed[i].row;
+    pg_array_text(&arrays[0], row->type);
+    pg_array_text(&arrays[1], row->fingerprint);
+    pg_array_text(&arrays[2], row->id);
+    pg_array_bytes(&arrays[3], row->state, row->state_size);
+    pg_array_bytes(&arrays[4], row->data, row->data_size);
+    pg_array_int8(&arrays[5], row->position);
+    pg_array_text(&arrays[6], row->latest_event_id);
+  }
+  for (size_t i = 0; i < ROW_ARRAYS; i++) pg_array_param(&arrays[i], params);
+}
+
+/* What was written comes back in the order in which it was sent, without what was skipped. */
+static void take_statuses(const PGresult *result, const placed_row *placed, size_t count, size_t wave, store_status *statuses) {
+  int at = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (placed[i].wave != wave) continue;
+    const store_row *row = placed[i].row;
+    bool written = at < PQntuples(result) && strcmp(PQgetvalue(result, at, 0), row->type) == 0 &&
+                   strcmp(PQgetvalue(result, at, 1), row->fingerprint) == 0 && strcmp(PQgetvalue(result, at, 2), row->id) == 0;
+    statuses[placed[i].place] = !written ? STORE_SKIPPED : pg_int(result, at, 3) ? STORE_CREATED : STORE_UPDATED;
+    at += written;
+  }
+}
+
+/* `conn` NULL: a connection of the pool's, and once more if it was lost. */
+static int put_wave(pg_store *s, pg_conn *conn, const char *sql, const placed_row *placed, size_t count, size_t wave,
+                    store_status *statuses, const pg_call *call, annal_error *error) {
+  pg_array arrays[ROW_ARRAYS];
+  pg_params params;
+  PGresult *result = NULL;
+  char clock[8];
+  pg_params_init(&params, s->base.env);
+  build_arrays(arrays, s->base.env, placed, count, wave, &params);
+  pg_params_clock(s, &params, clock);
+  int code = conn ? pg_query(s, conn, sql, &params, call, &result, error) : pg_run(s, sql, &params, call, &result, error);
+  if (!code && statuses) take_statuses(result, placed, count, wave, statuses);
+  PQclear(result);
+  pg_params_free(&params);
+  for (size_t i = 0; i < ROW_ARRAYS; i++) pg_array_free(&arrays[i]);
+  return code;
+}
+
+static int put_waves(pg_store *s, const char *sql, const placed_row *placed, size_t count, size_t waves, store_status *statuses,
+                     const pg_call *call, annal_error *error) {
+  pg_conn *conn;
+  int code = pg_acquire(s, call, &conn, error);
+  if (code) return code;
+  code = pg_script(s, conn, "begin isolation level read committed", call, error);
+  for (size_t wave = 0; wave < waves && !code; wave++) code = put_wave(s, conn, sql, placed, count, wave, statuses, call, error);
+  annal_error ignored;
+  if (!code) code = pg_script(s, conn, "commit", call, error);
+  else if (!pg_lost(conn) && pg_script(s, conn, "rollback", call, &ignored)) pg_disconnect(s, conn);
+  pg_release(s, conn);
+  return code;
+}
+
+int pg_put_rows(store *base, const store_row *rows, size_t count, store_status *statuses, annal_error *error) {
+  pg_store *s = (pg_store *)base;
+  pg_call call = pg_call_begin(s);
+  base_buf sql;
+  buf_init(&sql, s->base.env);
+  pg_render(&sql, &s->names, NULL, "put_rows.sql");
+  placed_row *placed = base_calloc(s->base.env, count, sizeof *placed);
+  int code;
+  if (sql.failed || !placed) {
+    code = error_memory(error);
+  } else {
+    size_t waves = place_rows(rows, count, placed);
+    code = waves == 1 ? put_wave(s, NULL, sql.bytes, placed, count, 0, statuses, &call, error)
+                      : put_waves(s, sql.bytes, placed, count, waves, statuses, &call, error);
+  }
+  base_free(s->base.env, placed);
+  buf_free(&sql);
+  return code;
+}
+
+/* ---- Querying -------------------------------------------------------------------------------------------------------------- */
+
+void pg_row(const PGresult *result, int row, store_row *out) {
+  *out = (store_row){.type = PQgetvalue(result, row, 0),
+                     .fingerprint = PQgetvalue(result, row, 1),
+                     .id = PQgetvalue(result, row, 2),
+                     .state = pg_text(result, row, 3),
+                     .state_size = (size_t)PQgetlength(result, row, 3),
+                     .data = PQgetvalue(result, row, 4),
+                     .data_size = (size_t)PQgetlength(result, row, 4),
+                     .position = pg_int(result, row, 5),
+                     .latest_event_id = PQgetvalue(result, row, 6),
+                     .created_at = pg_time(result, row, 7),
+                     .updated_at = pg_time(result, row, 8)};
+}
+
+/* The statement in `sql`, its parameters in `q`. */
+static bool build_query(pg_store *s, const store_query *asked, query *q, base_buf *sql) {
+  bool by_hand = asked->fingerprint[0] == 0;
+  query_init(q, s->base.env, &pg_dialect);
+  buf_init(sql, s->base.env);
+  query_bind_text(q, asked->type);
+  if (!by_hand) query_bind_text(q, asked->fingerprint);
+  if (asked->id) {
+    query_text(q, " and p.id = ");
+    query_add_text(q, asked->id);
+  }
+  query_add_fields(q, "p.data", asked->data, asked->data_count);
+  const pg_word own[] = {{"filter", q->sql.bytes ? q->sql.bytes : ""}, {NULL, NULL}};
+  if (!q->failed) pg_render(sql, &s->names, own, by_hand ? "query_hand_rows.sql" : "query_rows.sql");
+  return !q->failed && !sql->failed;
+}
+
+/* The whole answer is taken in before the first row is handed out: its callers gather it anyway, and a slow one would otherwise
+ * hold a connection and run into the server's timeout. */
+int pg_query_rows(store *base, const store_query *asked, store_each_row *each, void *context, annal_error *error) {
+  pg_store *s = (pg_store *)base;
+  pg_call call = pg_call_begin(s);
+  query q;
+  base_buf sql;
+  pg_params params;
+  PGresult *result = NULL;
+  pg_params_init(&params, s->base.env);
+  bool built = build_query(s, asked, &q, &sql);
+  pg_params_query(&params, &q);
+  int code = built ? pg_run(s, sql.bytes, &params, &call, &result, error) : error_memory(error);
+  for (int i = 0; !code && i < PQntuples(result); i++) {
+    store_row row;
+    pg_row(result, i, &row);
+    row.stale = strcmp(row.fingerprint, asked->fingerprint) != 0;
+    if (each(context, &row)) break;
+  }
+  PQclear(result);
+  pg_params_free(&params);
+  buf_free(&sql);
+  query_free(&q);
+  return code;
+}

@@ -1,0 +1,1 @@
+select e.position, e.id from @events@ e order by e.position desc limit 1

@@ -1,0 +1,1 @@
+select m.key, m.value from @meta@ m order by m.key

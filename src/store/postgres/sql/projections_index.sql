@@ -1,0 +1,1 @@
+create index @index@ on @projections@ (type, fingerprint, ((data ->> @field@) collate "C"));

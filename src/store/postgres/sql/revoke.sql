@@ -1,0 +1,2 @@
+-- PostgreSQL lets everybody execute a new function; who may save is for the owner to say.
+revoke all on function @append@, @newer@, @matches@ from public;
