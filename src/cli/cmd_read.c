@@ -92,7 +92,7 @@ static size_t collect(const cli *c, const char *name, const char **values) {
 
 static int read_selected(cli *c, const char **types, const char **data) {
   annal_selection selection = {.size = sizeof selection, .reverse = options_has(c, "reverse")};
-  annal_stream stream = {.types = types, .type_count = collect(c, "type", types)};
+  annal_stream stream = {.type_count = collect(c, "type", types)};
   cli_fields fields;
   int64_t limit = 0;
   int code = options_int(c, "limit", 1, 0, &limit);
@@ -101,6 +101,7 @@ static int read_selected(cli *c, const char **types, const char **data) {
   if (!code) code = filter_fields(c, data, collect(c, "data", data), "--data", &fields);
   if (code) return code;
   selection.limit = (uint64_t)limit;
+  if (stream.type_count) stream.types = types; /* an empty list is not the same as none */
   stream.data = fields.fields;
   stream.data_count = fields.count;
   if (stream.type_count || stream.data_count) {

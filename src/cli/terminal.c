@@ -216,6 +216,7 @@ terminal_answer terminal_line(terminal *t, const char *prompt, const char **line
   t->decoding = (mbstate_t){0};
   fflush(stdout);
   el_resize(t->edit);
+  el_set(t->edit, EL_PREP_TERM, 1); /* before the prompt: libedit would do it after, and a Ctrl-D in between would be lost */
   const char *text = el_gets(t->edit, &size);
   if (t->interrupted) {
     fputs("^C\n", stdout);
@@ -267,7 +268,7 @@ terminal *terminal_open(cli *c, terminal_complete *complete, void *context, anna
   el_set(t->edit, EL_EDITOR, "emacs");
   el_set(t->edit, EL_HIST, history, t->history);
   el_set(t->edit, EL_GETCFN, read_character);
-  el_set(t->edit, EL_ADDFN, "annal-complete", "completes names", on_tab);
+  el_wset(t->edit, EL_ADDFN, L"annal-complete", L"completes names", on_tab); /* the narrow form would copy both for ever */
   el_set(t->edit, EL_BIND, "\t", "annal-complete", NULL);
   el_set(t->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
   el_source(t->edit, NULL); /* ~/.editrc, as every program with libedit */

@@ -44,6 +44,7 @@ return function(host, new_program, new_completer)
   end
 
   local function json_text(value)
+    if value == nil then return "null" end
     local ok, text = pcall(host.encode, value)
     return ok and text or host.encode((printer.inline(value)))
   end
