@@ -157,7 +157,8 @@ static int compile_event(lua_State *L, script_state *state, size_t i, annal_erro
   buf_clear(&state->scratch);
   int code = json_encode(L, -1, 0, &state->scratch, error);
   lua_pop(L, 1);
-  if (code) return error_set(error, ANNAL_SCRIPT, event->where, "event %s: %s", event->type, error->message);
+  if (code == ANNAL_INVALID) return error_set(error, ANNAL_SCRIPT, event->where, "event %s: %s", event->type, error->message);
+  if (code) return code;
   if (state->scratch.failed) return error_memory(error);
   event->schema = keep_bytes(L, state->scratch.bytes, state->scratch.size);
   return 0;

@@ -170,7 +170,8 @@ static bool at_frontier(const pattern_match *m, const char *s, const char *set, 
 static const char *match_again(pattern_match *m, const char *s, char digit) {
   int index = digit - '1';
   if (index < 0 || index >= m->count || m->captures[index].size == PATTERN_OPEN) return fail(m, "invalid capture index");
-  ptrdiff_t size = m->captures[index].size == PATTERN_POSITION ? 0 : m->captures[index].size;
+  if (m->captures[index].size == PATTERN_POSITION) return NULL; /* a position is no text */
+  ptrdiff_t size = m->captures[index].size;
   if (!spend(m, size / 16)) return NULL;
   if (m->subject_end - s < size || memcmp(s, m->captures[index].start, (size_t)size) != 0) return NULL;
   return s + size;
