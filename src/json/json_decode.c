@@ -32,7 +32,54 @@ typedef struct container {
   uint64_t highest; /* prefix of any key so far: a key with a higher one is new, and what is stored comes sorted */
 } container;
 
-static int decode_value(decoder *d, int next);
+/* Out of line, so that what is around them stays small. */
+static int decode_object(decoder *d) __attribute__((noinline));
+static int decode_array(decoder *d) __attribute__((noinline));
+
+/* ---- Values ------------------------------------------------------------------------------------------------------------ */
+
+/* [-0, +1, m] */
+static inline int decode_string(decoder *d) {
+  json_slice string;
+  d->scan.at++;
+  int result = json_scan_string(&d->scan, &string);
+  if (result == 0) lua_pushlstring(d->L, string.bytes, string.size);
+  return result;
+}
+
+/* [-0, +1, -] */
+static inline int decode_number(decoder *d) {
+  json_number number;
+  int result = json_scan_number(&d->scan, &number);
+  if (result != 0) return result;
+  if (number.is_float) lua_pushnumber(d->L, number.real);
+  else lua_pushinteger(d->L, number.integer);
+  return 0;
+}
+
+/* [-0, +1, m] `next` is the byte at scan->at, or -1. */
+static inline __attribute__((always_inline)) int decode_value(decoder *d, int next) {
+  int result;
+  switch (next) {
+  case '{': return decode_object(d);
+  case '[': return decode_array(d);
+  case '"': return decode_string(d);
+  case 't':
+    if ((result = json_scan_word(&d->scan, "true")) == 0) lua_pushboolean(d->L, 1);
+    return result;
+  case 'f':
+    if ((result = json_scan_word(&d->scan, "false")) == 0) lua_pushboolean(d->L, 0);
+    return result;
+  case 'n':
+    if ((result = json_scan_word(&d->scan, "null")) == 0) json_push_null(d->L);
+    return result;
+  default:
+    if (next == '-' || (next >= '0' && next <= '9')) return decode_number(d);
+    return json_scan_expected(&d->scan, "a value");
+  }
+}
+
+/* ---- Containers -------------------------------------------------------------------------------------------------------- */
 
 /* [-0, +1, -] scan->at stands on the opening bracket. */
 static inline int begin(decoder *d, container *c) {
@@ -232,48 +279,7 @@ static int decode_array(decoder *d) {
   return 0;
 }
 
-/* ---- Values ------------------------------------------------------------------------------------------------------------ */
-
-/* [-0, +1, m] */
-static int decode_string(decoder *d) {
-  json_slice string;
-  d->scan.at++;
-  int result = json_scan_string(&d->scan, &string);
-  if (result == 0) lua_pushlstring(d->L, string.bytes, string.size);
-  return result;
-}
-
-/* [-0, +1, -] */
-static int decode_number(decoder *d) {
-  json_number number;
-  int result = json_scan_number(&d->scan, &number);
-  if (result != 0) return result;
-  if (number.is_float) lua_pushnumber(d->L, number.real);
-  else lua_pushinteger(d->L, number.integer);
-  return 0;
-}
-
-/* [-0, +1, m] `next` is the byte at scan->at, or -1. */
-static int decode_value(decoder *d, int next) {
-  int result;
-  switch (next) {
-  case '{': return decode_object(d);
-  case '[': return decode_array(d);
-  case '"': return decode_string(d);
-  case 't':
-    if ((result = json_scan_word(&d->scan, "true")) == 0) lua_pushboolean(d->L, 1);
-    return result;
-  case 'f':
-    if ((result = json_scan_word(&d->scan, "false")) == 0) lua_pushboolean(d->L, 0);
-    return result;
-  case 'n':
-    if ((result = json_scan_word(&d->scan, "null")) == 0) json_push_null(d->L);
-    return result;
-  default:
-    if (next == '-' || (next >= '0' && next <= '9')) return decode_number(d);
-    return json_scan_expected(&d->scan, "a value");
-  }
-}
+/* ---- Documents --------------------------------------------------------------------------------------------------------- */
 
 int json_decode_with(lua_State *L, json_state *state, int kit, const char *text, size_t size, unsigned flags,
                      annal_error *error) {

@@ -30,7 +30,8 @@ typedef struct encoder {
   seen_tables seen; /* not set up without JSON_TREE */
 } encoder;
 
-static int encode_value(encoder *e, int index);
+/* Out of line, so that what is around it stays small. */
+static int encode_table(encoder *e, int table) __attribute__((noinline));
 
 static int fail(const encoder *e, const char *format, ...) ANNAL_PRINTF(2, 3);
 
@@ -80,9 +81,9 @@ static int see(encoder *e, int index) {
   return 0;
 }
 
-/* ---- Scalars ----------------------------------------------------------------------------------------------------------- */
+/* ---- Values ------------------------------------------------------------------------------------------------------------ */
 
-static int encode_string(encoder *e, int index) {
+static inline int encode_string(encoder *e, int index) {
   size_t size, before = e->out->size;
   const char *text = lua_tolstring(e->L, index, &size);
   if ((e->flags & JSON_NO_NUL) && memchr(text, 0, size)) return fail(e, "U+0000 cannot be stored, and a string has it");
@@ -91,7 +92,7 @@ static int encode_string(encoder *e, int index) {
   return fail(e, "a string is not valid UTF-8");
 }
 
-static int encode_number(encoder *e, int index) {
+static inline int encode_number(encoder *e, int index) {
   if (lua_isinteger(e->L, index)) {
     json_write_int(e->out, lua_tointeger(e->L, index));
     return 0;
@@ -100,6 +101,28 @@ static int encode_number(encoder *e, int index) {
   if (!isfinite(value)) return fail(e, "%s is no number that JSON can write", isnan(value) ? "NaN" : "an infinity");
   json_add_double(e->out, value);
   return 0;
+}
+
+/* [-0, +0 on success, anything otherwise, -] */
+static inline __attribute__((always_inline)) int encode_value(encoder *e, int index) {
+  int type = lua_type(e->L, index);
+  switch (type) {
+  case LUA_TSTRING: return encode_string(e, index);
+  case LUA_TNUMBER: return encode_number(e, index);
+  case LUA_TTABLE: return encode_table(e, index);
+  case LUA_TBOOLEAN:
+    if (lua_toboolean(e->L, index)) json_put_word(e->out, "true");
+    else json_put_word(e->out, "false");
+    return 0;
+  case LUA_TLIGHTUSERDATA:
+    if (!lua_touserdata(e->L, index)) {
+      json_put_word(e->out, "null");
+      return 0;
+    }
+    return fail(e, "a userdata is no JSON value");
+  case LUA_TNIL: return fail(e, "nil is no JSON value; use null");
+  default: return fail(e, "a %s is no JSON value", lua_typename(e->L, type));
+  }
 }
 
 /* ---- Arrays ------------------------------------------------------------------------------------------------------------ */
@@ -192,6 +215,7 @@ static int encode_member(encoder *e, json_frame *frame) {
 static int encode_object(encoder *e, int table, bool more) {
   json_frame frame = {.up = e->frame};
   json_members *members = &e->members;
+  const json_member *none; /* keys of a table are all different */
   size_t base = members->count;
   e->frame = &frame;
   json_put(e->out, '{');
@@ -202,13 +226,13 @@ static int encode_object(encoder *e, int table, bool more) {
     lua_pop(e->L, 1);
   }
   if (e->out->failed) return error_memory(e->error); /* before members are moved about in it */
-  if (!json_members_end(members, base, e->out, NULL)) return error_memory(e->error);
+  if (!json_members_end(members, base, e->out, &none)) return error_memory(e->error);
   json_put(e->out, '}');
   e->frame = frame.up;
   return 0;
 }
 
-/* ---- Values ------------------------------------------------------------------------------------------------------------ */
+/* ---- Tables ------------------------------------------------------------------------------------------------------------ */
 
 /* [-0, +0 on success, anything otherwise, -] */
 static int encode_table(encoder *e, int table) {
@@ -231,27 +255,6 @@ static int encode_table(encoder *e, int table) {
   result = marked || numbered ? encode_array(e, table, more) : encode_object(e, table, more);
   e->depth--;
   return result;
-}
-
-static int encode_value(encoder *e, int index) {
-  int type = lua_type(e->L, index);
-  switch (type) {
-  case LUA_TSTRING: return encode_string(e, index);
-  case LUA_TNUMBER: return encode_number(e, index);
-  case LUA_TTABLE: return encode_table(e, index);
-  case LUA_TBOOLEAN:
-    if (lua_toboolean(e->L, index)) json_put_word(e->out, "true");
-    else json_put_word(e->out, "false");
-    return 0;
-  case LUA_TLIGHTUSERDATA:
-    if (!lua_touserdata(e->L, index)) {
-      json_put_word(e->out, "null");
-      return 0;
-    }
-    return fail(e, "a userdata is no JSON value");
-  case LUA_TNIL: return fail(e, "nil is no JSON value; use null");
-  default: return fail(e, "a %s is no JSON value", lua_typename(e->L, type));
-  }
 }
 
 int json_encode(lua_State *L, int index, unsigned flags, base_buf *out, annal_error *error) {

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#define RANKED_MAX 8     /* up to here members are ranked instead of sorted */
 #define INSERTION_MAX 12 /* up to here insertion sort beats merging */
 
 bool json_members_grow(json_members *members, size_t more) {
@@ -70,37 +71,59 @@ static bool sort(json_members *members, size_t base) {
   return true;
 }
 
-/* Rewrites the members in `out`, which fill it from `from` to its end, in the order of the list, by way of the room behind. */
-static bool move(json_members *members, size_t base, size_t from, base_buf *out) {
-  size_t size = out->size - from;
+/* Rewrites the members in `out`, which fill it from `from` to its end, by way of the room behind: in the order of the list, or in
+ * `order` where that is given. */
+static bool move(json_members *members, size_t base, size_t from, const uint8_t *order, base_buf *out) {
+  size_t size = out->size - from, count = members->count - base;
   if (!buf_reserve(out, size)) return false;
   char *to = out->bytes + from, *moved = to + size;
   memcpy(moved, to, size);
-  for (size_t i = base; i < members->count; i++) {
-    const json_member *member = &members->list[i];
+  for (size_t i = 0; i < count; i++) {
+    const json_member *member = &members->list[base + (order ? order[i] : i)];
     size_t length = member->to - member->from;
-    if (i > base) *to++ = ',';
+    if (i > 0) *to++ = ',';
     memcpy(to, moved + (member->from - from), length);
     to += length;
   }
   return true;
 }
 
+/* The order of a few members whose prefixes all differ, each one's place being the number of smaller ones; false when two are
+ * the same. Cheaper than moving members about: nothing here is hard to guess for a processor. */
+static bool rank_few(const json_member *list, size_t count, uint8_t order[RANKED_MAX]) {
+  uint8_t rank[RANKED_MAX] = {0};
+  bool equal = false;
+  for (size_t i = 1; i < count; i++) {
+    for (size_t k = 0; k < i; k++) {
+      bool less = list[i].prefix < list[k].prefix;
+      equal |= list[i].prefix == list[k].prefix;
+      rank[k] = (uint8_t)(rank[k] + less);
+      rank[i] = (uint8_t)(rank[i] + !less);
+    }
+  }
+  for (size_t i = 0; i < count; i++) order[rank[i]] = (uint8_t)i;
+  return !equal;
+}
+
 bool json_members_end(json_members *members, size_t base, base_buf *out, const json_member **duplicate) {
   json_member *list = members->list;
   size_t count = members->count, i = base + 1;
-  if (duplicate) *duplicate = NULL;
+  uint8_t order[RANKED_MAX];
+  *duplicate = NULL;
   while (i < count && compare(&list[i - 1], &list[i]) < 0) i++;
   if (i < count) {
     size_t from = list[base].from;
-    if (!sort(members, base)) return false;
-    list = members->list;
-    for (i = base + 1; duplicate && i < count; i++) {
-      if (compare(&list[i - 1], &list[i]) != 0) continue;
-      *duplicate = &list[i]; /* the sort is stable: the later one comes second */
-      return true;
+    bool ranked = count - base <= RANKED_MAX && rank_few(list + base, count - base, order);
+    if (!ranked) {
+      if (!sort(members, base)) return false;
+      list = members->list;
+      for (i = base + 1; i < count; i++) {
+        if (compare(&list[i - 1], &list[i]) != 0) continue;
+        *duplicate = &list[i]; /* the sort is stable: the later one comes second */
+        return true;
+      }
     }
-    if (!move(members, base, from, out)) return false;
+    if (!move(members, base, from, ranked ? order : NULL, out)) return false;
   }
   members->count = base;
   return true;

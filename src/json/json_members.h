@@ -7,8 +7,7 @@
 #ifndef JSON_JSON_MEMBERS_H
 #define JSON_JSON_MEMBERS_H
 
-#include "base/buf.h"
-#include <string.h>
+#include "json/json_scan.h"
 
 #define MEMBERS_INLINE 24
 
@@ -43,16 +42,12 @@ static inline void json_members_free(json_members *members) {
 bool json_members_grow(json_members *members, size_t more);
 
 static inline uint64_t json_key_prefix(const char *key, size_t size) {
-  uint64_t prefix = 0;
-  if (size >= 8) {
-    memcpy(&prefix, key, 8);
+  if (size < 8) return size ? __builtin_bswap64(json_short_word(key, size)) : 0;
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    prefix = __builtin_bswap64(prefix);
+  return __builtin_bswap64(json_word(key));
+#else
+  return json_word(key);
 #endif
-    return prefix;
-  }
-  for (size_t i = 0; i < size; i++) prefix = prefix << 8 | (unsigned char)key[i];
-  return size ? prefix << (64 - 8 * size) : 0;
 }
 
 /* Notes a member on top; NULL when there is no memory. The pointer is good until the next one is added. */
@@ -66,8 +61,8 @@ static inline json_member *json_members_add(json_members *members, const char *k
 }
 
 /* Ends an object whose members are those from `base` on: puts them in order in `out`, of which they are the end, and drops them
- * from the list. When two keys are equal nothing is done but to set *duplicate to the later one in the source; `duplicate` is
- * NULL where there can be none. False when there is no memory. */
+ * from the list. When two keys are equal nothing is done but to set *duplicate to the later one in the source. False when there is
+ * no memory. */
 bool json_members_end(json_members *members, size_t base, base_buf *out, const json_member **duplicate);
 
 #endif

@@ -100,13 +100,16 @@ bool json_read_double(const char *from, const char *to, double *value) {
 /* ---- Writing ----------------------------------------------------------------------------------------------------------- */
 
 size_t json_int_text(int64_t value, char text[20]) {
+  static const char pairs[] =
+      "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354"
+      "5556575859606162636465666768697071727374757677787980818283848586878889909192939495969798"
+      "99";
   char digits[20];
   size_t at = sizeof digits, sign = value < 0;
   uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-  do {
-    digits[--at] = (char)('0' + rest % 10);
-    rest /= 10;
-  } while (rest);
+  for (; rest >= 100; rest /= 100) memcpy(digits + (at -= 2), pairs + rest % 100 * 2, 2);
+  if (rest >= 10) memcpy(digits + (at -= 2), pairs + rest * 2, 2);
+  else digits[--at] = (char)('0' + rest);
   if (sign) text[0] = '-';
   memcpy(text + sign, digits + at, sizeof digits - at);
   return sizeof digits - at + sign;

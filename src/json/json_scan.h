@@ -91,6 +91,23 @@ static inline uint64_t json_word_stops(uint64_t word) {
   return (quote | backslash | control | word) & JSON_EACH_BYTE(0x80);
 }
 
+/* The first bytes in the lowest places, zeros above: up to 7 of them, at least one. Reads no further. */
+static inline uint64_t json_short_word(const char *at, size_t size) {
+  if (size >= 4) {
+    uint32_t first, last;
+    memcpy(&first, at, sizeof first);
+    memcpy(&last, at + size - 4, sizeof last);
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    first = __builtin_bswap32(first);
+    last = __builtin_bswap32(last);
+#endif
+    return first | (uint64_t)last << (8 * (size - 4)); /* where they overlap they are the same */
+  }
+  size_t middle = size / 2;
+  return (unsigned char)at[0] | (uint64_t)(unsigned char)at[middle] << (8 * middle) |
+         (uint64_t)(unsigned char)at[size - 1] << (8 * (size - 1));
+}
+
 static inline bool json_byte_stops(unsigned char c) { return c < 0x20 || c >= 0x80 || c == '"' || c == '\\'; }
 
 /* The first byte from `at` on that is a quote, a backslash, a control character or not ASCII; `end` if there is none. */

@@ -26,20 +26,30 @@ static inline void json_close(base_buf *out) {
   if (out->bytes) out->bytes[out->size] = 0;
 }
 
-/* Copies up to the first byte that is no plain ASCII; answers how many bytes these were. There is room for all of them. */
+/* Copies up to the first byte that is no plain ASCII; answers how many bytes these were. There is room for all of them and
+ * WRITE_SLACK more, which may be overwritten. */
+#define WRITE_SLACK 8
 static inline size_t json_copy_plain(char *to, const char *from, size_t size) {
   size_t at = 0;
-  for (; size - at >= 8; at += 8) {
-    uint64_t word = json_word(from + at);
-    if (json_word_stops(word)) break;
-    memcpy(to + at, &word, sizeof word);
-  }
-  if (size - at < 8 && size >= 8) {
-    uint64_t word = json_word(from + size - 8); /* the rest, and again something before it */
-    if (!json_word_stops(word)) {
-      memcpy(to + size - 8, &word, sizeof word);
+  if (size >= 8) {
+    for (; size - at >= 8; at += 8) {
+      uint64_t word = json_word(from + at);
+      if (json_word_stops(word)) break;
+      memcpy(to + at, &word, sizeof word);
+    }
+    uint64_t last = json_word(from + size - 8); /* the rest, and again something before it */
+    if (size - at < 8 && !json_word_stops(last)) {
+      memcpy(to + size - 8, &last, sizeof last);
       return size;
     }
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  } else if (size > 0) {
+    uint64_t word = json_short_word(from, size);
+    if (!json_word_stops(word | JSON_EACH_BYTE(0x20) << (8 * size))) {
+      memcpy(to, &word, sizeof word);
+      return size;
+    }
+#endif
   }
   while (at < size && !json_byte_stops((unsigned char)from[at])) {
     to[at] = from[at];
@@ -53,7 +63,8 @@ bool json_write_rest(base_buf *out, const char *text, size_t plain, size_t size)
 
 /* Writes a string in canonical form. False when the text is not UTF-8: what was written then is the caller's to take back. */
 static inline bool json_write_string(base_buf *out, const char *text, size_t size) {
-  if (out->size + size + 2 >= out->capacity && !buf_reserve(out, size + 2)) return true; /* `failed` tells */
+  size_t room = size + 2 + WRITE_SLACK;
+  if (out->size + room >= out->capacity && !buf_reserve(out, room)) return true; /* `failed` tells */
   char *to = out->bytes + out->size;
   *to = '"';
   size_t plain = json_copy_plain(to + 1, text, size);
