@@ -121,17 +121,6 @@ int fixture_run(const char *name, const struct CMUnitTest *tests, size_t count) 
   return failed ? 1 : 0;
 }
 
-void assert_now(const fixture *f, int64_t time) {
-  if (fixture_runs_on != ON_POSTGRES) {
-    assert_int_equal(time, f->now);
-    return;
-  }
-  base_env machine;
-  base_env_init(&machine, NULL);
-  int64_t distance = time - base_now(&machine);
-  if (distance < -120000000 || distance > 120000000) fail_msg("%lld us away from now", (long long)distance);
-}
-
 /* ---- Short ways to say things ---- */
 
 annal_event event_of(const char *id, const char *type, const char *data) {

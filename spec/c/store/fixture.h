@@ -24,7 +24,7 @@ typedef struct fixture {
   base_env env;
   annal_options options;
   store *store;
-  int64_t now; /* what the handle's clock says; PostgreSQL has its server's, see assert_now */
+  int64_t now; /* what the handle's clock says */
   char directory[64];
   char location[512];
   char schema[64];
@@ -82,8 +82,5 @@ int64_t head_of(fixture *f);
     if (!strstr(test_error.message, part)) fail_msg("\"%s\" is not in \"%s\"", part, test_error.message);                        \
   } while (0)
 extern annal_error test_error;
-
-/* A time that the store gave just now: exactly the handle's clock, or on PostgreSQL the server's, give or take two minutes. */
-void assert_now(const fixture *f, int64_t time);
 
 #endif
