@@ -217,7 +217,7 @@ stores.each(_ENV, "events", function(place)
       end
     end
     assert.equal(20000, count)
-    assert.is_true(lua_most - lua_before < 200, ("%d KiB more of Lua's memory"):format(lua_most - lua_before))
+    assert.is_true(lua_most - lua_before < 200, ("%.0f KiB more of Lua's memory"):format(lua_most - lua_before))
     -- A sanitizer keeps for a while what was freed, so there this says nothing.
     if not (os.getenv "LD_PRELOAD" or ""):find "asan" then
       assert.is_true(resident_most - resident_before < 4 << 20, ("%d bytes more"):format(resident_most - resident_before))

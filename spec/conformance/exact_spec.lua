@@ -61,9 +61,12 @@ stores.each(_ENV, "values", function(place, kind)
       expect.exactly(event.data, other:query_projections({ type = "ROW", data = { name = event.id } })[1].data)
     end
     assert.equal(#all, number)
-    bytes[kind] = place():sql "select id, data, metadata from events order by position"
+    local hex = place().hex
+    bytes[kind] = place():sql(("select id, %s, %s from events order by position"):format(hex(place(), "data"),
+      hex(place(), "metadata")))
     assert.equal(bytes[kind],
-      place():sql [[select e.id, p.data, e.metadata from events e join projections p on p.id = e.id order by e.position]])
+      place():sql(("select e.id, %s, %s from events e join projections p on p.id = e.id order by e.position")
+      :format(hex(place(), "p.data"), hex(place(), "e.metadata"))))
   end)
 
   it("are folded and seen by scripts as they are", function()
@@ -122,7 +125,10 @@ end)
 describe("both stores", function()
   it("keep the same bytes", function()
     if not stores.postgres then error("ANNAL_TEST_PG is not set: run ./dev test, or name a server", 0) end
-    assert.is_string(bytes.sqlite)
-    assert.equal(bytes.sqlite, bytes.postgresql)
+    local a, b = assert(bytes.sqlite), assert(bytes.postgresql)
+    local same = 1
+    while same <= #a and a:byte(same) == b:byte(same) do same = same + 1 end
+    assert.equal(a:sub(same - 40, same + 40), b:sub(same - 40, same + 40))
+    assert.equal(#a, #b)
   end)
 end)

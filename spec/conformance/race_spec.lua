@@ -26,6 +26,7 @@ stores.each(_ENV, "a race", function(place)
       end
       assert.equal(1, winners)
     end
+    for _, racer in ipairs(field) do racer:send "end" end
     for _, racer in ipairs(field) do assert.equal("", racer:stop()) end
     -- What they said is one thing; what is stored is another.
     assert.equal(1 + rounds, place():count "events")

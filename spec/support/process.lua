@@ -1,5 +1,5 @@
 -- Programs that run beside a spec: plain lua5.4 with the module, one process each. What they print is read line by line, which
--- waits; commands go to them by a pipe with a name. Closed by stop, which waits for their end.
+-- waits; commands go to them by a pipe with a name. stop waits for their end, which is theirs to come to.
 local shell = require "support.shell"
 
 local process = {}

@@ -14,6 +14,7 @@ local streams = {
 io.stdout:setvbuf "line"
 print "ready"
 for line in io.lines() do
+  if line == "end" then break end -- not the end of the pipe: the other racers hold it open too
   local round, latest = line:match "^(%d+) (%S+)$"
   local data = { cartId = "raced", productId = "round-" .. round, quantity = 1, priceAtTime = math.tointeger(name) }
   local ok,

@@ -38,6 +38,12 @@ local function postgres_sql(self, statement)
     "-c", statement }
 end
 
+-- What the database says of the bytes of a text, in hexadecimal digits: psql leaves U+10FFFF out when it prints.
+local hex = { sqlite = "hex(%s)", postgresql = "upper(encode(convert_to(%s::text, 'UTF8'), 'hex'))" }
+
+-- The expression for the bytes of a column.
+function Place:hex(column) return hex[self.kind]:format(column) end
+
 local kinds = {}
 
 function kinds.sqlite()
@@ -88,8 +94,8 @@ function stores.each(words, title, body)
       end
       local place
       words.before_each(function() place = stores.new(kind) end)
-      words.after_each(function() place:remove() end)
       body(function() return place end, kind)
+      words.after_each(function() place:remove() end) -- after those of the body, which may still want to look
     end)
   end
 end
