@@ -72,11 +72,7 @@ int handle_projection(annal_store *handle, const char *projection, const char *i
     return error_set(error, ANNAL_NOT_FOUND, NULL,
                      "there is no projection \"%s\": no scripts are loaded; open with an app, or load one",
                      text_show(projection, shown));
-  fold_context context = {
-      .env = &handle->env,
-      .store = handle->store,
-      .app = app,
-      .view_fields = {.names = handle->options.projection_indexes, .count = handle->options.projection_index_count}};
+  fold_context context = {.env = &handle->env, .store = handle->store, .app = app};
   int code = fold_open(&context, projection, id ? id : "", use_saved, instance, error);
   script_release(app);
   return code;

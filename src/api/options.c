@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "base/limits.h"
-#include "base/text.h"
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -23,34 +22,17 @@ int handle_sized(const void *in, void *out, size_t out_size, const char *what, a
 
 /* ---- Checking ---------------------------------------------------------------------------------------------------------- */
 
-static int check_name(const char *name, const char *what, annal_error *error) {
-  char shown[96];
-  if (name && text_is_name(name)) return ANNAL_OK;
-  return error_set(error, ANNAL_MISUSE, what, "\"%s\" is no name: letters, digits and _, at most %d bytes",
-                   name ? text_show(name, shown) : "", LIMIT_NAME_BYTES);
+/* What the names are like is the store's to say (store_open); here only that lists are there at all. */
+static int check_list(const void *list, size_t count, const char *what, annal_error *error) {
+  if (count == 0 || list) return ANNAL_OK;
+  return error_set(error, ANNAL_MISUSE, what, "%s is NULL and its count is %zu", what, count);
 }
 
-static int check_names(const char *const *names, size_t count, const char *what, annal_error *error) {
-  if (count > 0 && !names) return error_set(error, ANNAL_MISUSE, what, "%s is NULL and its count is %zu", what, count);
-  int code = ANNAL_OK;
-  for (size_t i = 0; i < count && !code; i++) code = check_name(names[i], what, error);
+static int check_lists(const annal_options *options, annal_error *error) {
+  int code = check_list(options->data_indexes, options->data_index_count, "data_indexes", error);
+  if (!code) code = check_list(options->projection_indexes, options->projection_index_count, "projection_indexes", error);
+  if (!code) code = check_list(options->indexes, options->index_count, "indexes", error);
   return code;
-}
-
-static int check_indexes(const annal_options *options, annal_error *error) {
-  if (options->index_count > 0 && !options->indexes)
-    return error_set(error, ANNAL_MISUSE, "indexes", "indexes is NULL and its count is %zu", options->index_count);
-  for (size_t i = 0; i < options->index_count; i++) {
-    const annal_index *index = &options->indexes[i];
-    char shown[96];
-    int code = check_name(index->name, "indexes", error);
-    if (code) return code;
-    if (!index->on || (strcmp(index->on, "events") != 0 && strcmp(index->on, "projections") != 0))
-      return error_set(error, ANNAL_MISUSE, "indexes", "index %s is on \"%s\"; it can be on \"events\" or \"projections\"",
-                       index->name, index->on ? text_show(index->on, shown) : "");
-    if (!index->sql || !*index->sql) return error_set(error, ANNAL_MISUSE, "indexes", "index %s has no sql", index->name);
-  }
-  return ANNAL_OK;
 }
 
 static int check_numbers(const annal_options *options, annal_error *error) {
@@ -63,19 +45,6 @@ static int check_numbers(const annal_options *options, annal_error *error) {
                      options->connections);
   if (options->budget < 1) return error_set(error, ANNAL_MISUSE, "budget", "the budget must be at least 1 instruction");
   return ANNAL_OK;
-}
-
-static int check_options(const annal_options *options, annal_error *error) {
-  int code = check_name(options->schema, "schema", error);
-  if (!code) code = check_name(options->events, "events", error);
-  if (!code) code = check_name(options->projections, "projections", error);
-  if (!code && strcmp(options->events, options->projections) == 0)
-    code = error_set(error, ANNAL_MISUSE, "projections", "events and projections cannot both be in the table \"%s\"",
-                     options->events);
-  if (!code) code = check_names(options->data_indexes, options->data_index_count, "data_indexes", error);
-  if (!code) code = check_names(options->projection_indexes, options->projection_index_count, "projection_indexes", error);
-  if (!code) code = check_indexes(options, error);
-  return code ? code : check_numbers(options, error);
 }
 
 static void fill_defaults(annal_options *options) {
@@ -144,7 +113,8 @@ int handle_copy_options(const base_env *env, const annal_options *or_null, annal
   int code = or_null ? handle_sized(or_null, &given, sizeof given, "annal_options", error) : ANNAL_OK;
   if (code) return code;
   fill_defaults(&given);
-  code = check_options(&given, error);
+  code = check_lists(&given, error);
+  if (!code) code = check_numbers(&given, error);
   if (code) return code;
   placer p = {0};
   place_options(&p, &given);

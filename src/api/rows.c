@@ -26,11 +26,10 @@ static int check_row(annal_store *handle, const char *type, const char *id, cons
 }
 
 static int check_view(annal_store *handle, const base_buf *view, annal_error *error) {
-  declared_fields fields = {.names = handle->options.projection_indexes, .count = handle->options.projection_index_count};
   if (view->size > LIMIT_EVENT_BYTES)
     return error_set(error, ANNAL_INVALID, "data", "the row has %zu bytes of data, at most %u are allowed", view->size,
                      LIMIT_EVENT_BYTES);
-  int code = declared_check(&fields, view->bytes, view->size, error);
+  int code = declared_check(store_view_fields(handle->store), view->bytes, view->size, error);
   if (code) error_where_prefix(error, "data");
   return code;
 }

@@ -59,7 +59,7 @@ int handle_prepare(annal_store *handle, const annal_event *events, size_t count,
   script_app *app = handle_app(handle);
   script_state *state = NULL;
   int code = intake_init(&batch->intake, &handle->env, count, error);
-  batch->intake.identifiers = (declared_fields){.names = handle->options.data_indexes, .count = handle->options.data_index_count};
+  batch->intake.identifiers = store_event_fields(handle->store);
   if (!code && app) code = script_acquire(app, &state, error);
   if (!code) code = take_in(state, events, count, &batch->intake, error);
   script_give_back(state);

@@ -39,13 +39,13 @@ static size_t skip_value(const char *json, size_t size, size_t at, size_t *lengt
   return at;
 }
 
-static const char *declared_name(const declared_fields *fields, const char *key, size_t size) {
+static const char *declared_name(const store_fields *fields, const char *key, size_t size) {
   for (size_t i = 0; i < fields->count; i++)
     if (strncmp(fields->names[i], key, size) == 0 && fields->names[i][size] == 0) return fields->names[i];
   return NULL;
 }
 
-int declared_check(const declared_fields *fields, const char *json, size_t size, annal_error *error) {
+int declared_check(const store_fields *fields, const char *json, size_t size, annal_error *error) {
   if (fields->count == 0 || size < 2 || json[0] != '{') return ANNAL_OK;
   for (size_t at = 1; at < size && json[at] == '"';) {
     size_t key = at + 1, ignored, length;

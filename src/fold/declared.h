@@ -3,16 +3,10 @@
 #ifndef FOLD_DECLARED_H
 #define FOLD_DECLARED_H
 
-#include "annal.h"
-
-/* Names of top-level fields that a store indexes. Borrowed. */
-typedef struct declared_fields {
-  const char *const *names;
-  size_t count;
-} declared_fields;
+#include "store/store.h"
 
 /* `json` is a document in canonical form. `invalid`, with the field in `where`, when the text of a declared field in it is longer
  * than LIMIT_VALUE_BYTES. A document that is no object has no fields. */
-int declared_check(const declared_fields *fields, const char *json, size_t size, annal_error *error);
+int declared_check(const store_fields *fields, const char *json, size_t size, annal_error *error);
 
 #endif

@@ -8,17 +8,14 @@
 #ifndef FOLD_FOLD_H
 #define FOLD_FOLD_H
 
-#include "fold/declared.h"
 #include "script/script.h"
 #include "store/store.h"
 
-/* What a fold stands on. Borrowed: env, store and the names of fields must outlive the instances opened over them; the generation
- * is retained by each. */
+/* What a fold stands on. Borrowed: env and store must outlive the instances opened over them; the generation is retained by each. */
 typedef struct fold_context {
   const base_env *env;
   store *store;
   script_app *app;
-  declared_fields view_fields; /* fields of views that the store indexes */
 } fold_context;
 
 /* One instance of a projection, as of when it was last read. For one thread at a time. It keeps its generation alive. */

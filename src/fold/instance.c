@@ -388,7 +388,7 @@ int fold_save(fold_instance *instance, store_status *status, annal_error *error)
   int code = check_saveable(instance, error);
   if (!code) code = fold_view(instance, &view, error);
   if (!code) {
-    code = declared_check(&instance->context.view_fields, view.bytes, view.size, error);
+    code = declared_check(store_view_fields(instance->context.store), view.bytes, view.size, error);
     if (code) error_where_prefix(error, "view");
   }
   if (!code) {

@@ -65,7 +65,8 @@ static int check_sizes(const intake *in, const annal_event *copy, const intake_s
     return error_set(error, ANNAL_INVALID, "data", "the event has %zu bytes of data and metadata, at most %u are allowed",
                      copy->data_size + copy->metadata_size, LIMIT_EVENT_BYTES);
   if (in->text.failed) return error_memory(error);
-  int code = declared_check(&in->identifiers, in->text.bytes + span->data, copy->data_size, error);
+  if (!in->identifiers) return ANNAL_OK;
+  int code = declared_check(in->identifiers, in->text.bytes + span->data, copy->data_size, error);
   if (code) error_where_prefix(error, "data");
   return code;
 }

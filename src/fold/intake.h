@@ -12,9 +12,9 @@ struct intake_span;
 
 typedef struct intake {
   const base_env *env;
-  declared_fields identifiers; /* fields of data that the store indexes */
-  base_buf text;               /* everything that the events point to */
-  struct intake_span *spans;   /* where in it, while it may still move */
+  const store_fields *identifiers; /* fields of data that the store indexes; NULL: they need not be looked at */
+  base_buf text;                   /* everything that the events point to */
+  struct intake_span *spans;       /* where in it, while it may still move */
   annal_event *events;
   size_t count;
   size_t capacity;

@@ -9,6 +9,7 @@
 
 #include "store/store.h"
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* One save in a batch, with its own answer. */
 typedef struct store_entry {
@@ -53,7 +54,13 @@ struct store {
   const base_env *env;
   const annal_options *options;
   struct store_queue *queue; /* store.c's */
+  atomic_uint interrupts;    /* how often store_interrupt was called */
+  store_fields event_fields; /* the backend fills them while it opens, by store_add_field, and frees them at its end */
+  store_fields view_fields;
 };
+
+int store_add_field(store *s, store_fields *fields, const char *name, annal_error *error);
+void store_free_fields(store *s);
 
 /* A backend's struct begins with `struct store_cursor`. */
 typedef struct store_cursor_backend {

@@ -158,7 +158,36 @@ void store_close(store *s) {
   queue_free(queue);
 }
 
-void store_interrupt(store *s) { s->backend->interrupt(s); }
+void store_interrupt(store *s) {
+  atomic_fetch_add(&s->interrupts, 1);
+  s->backend->interrupt(s);
+}
+
+/* ---- Declared fields --------------------------------------------------------------------------------------------------- */
+
+const store_fields *store_event_fields(const store *s) { return &s->event_fields; }
+
+const store_fields *store_view_fields(const store *s) { return &s->view_fields; }
+
+int store_add_field(store *s, store_fields *fields, const char *name, annal_error *error) {
+  char **more = base_realloc(s->env, fields->names, (fields->count + 1) * sizeof *more);
+  if (more) fields->names = more;
+  char *copy = more ? base_strdup(s->env, name) : NULL;
+  if (!copy) return error_memory(error);
+  fields->names[fields->count++] = copy;
+  return ANNAL_OK;
+}
+
+static void free_fields(const base_env *env, store_fields *fields) {
+  for (size_t i = 0; i < fields->count; i++) base_free(env, fields->names[i]);
+  base_free(env, fields->names);
+  *fields = (store_fields){0};
+}
+
+void store_free_fields(store *s) {
+  free_fields(s->env, &s->event_fields);
+  free_fields(s->env, &s->view_fields);
+}
 
 int store_ddl(const base_env *env, const char *location, const annal_options *options, base_buf *out, annal_error *error) {
   bool postgres;

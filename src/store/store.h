@@ -21,6 +21,15 @@ typedef struct store store;
 int store_open(const base_env *env, const char *location, const annal_options *options, store **out, annal_error *error);
 void store_close(store *s);
 
+/* Fields that have an index: those of these options and those that earlier openings declared. */
+typedef struct store_fields {
+  char **names;
+  size_t count;
+} store_fields;
+/* Of events' data, of rows' data. Borrowed until store_close. */
+const store_fields *store_event_fields(const store *s);
+const store_fields *store_view_fields(const store *s);
+
 /* Ends what is under way with `unavailable` "interrupted". Async-signal-safe. */
 void store_interrupt(store *s);
 

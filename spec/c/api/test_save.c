@@ -237,6 +237,12 @@ static void values_of_declared_identifiers_are_limited(void **unused) {
   memcpy(data, "{\"free\":\"", 9);
   strcpy(data + 1300, "\"}");
   put(&p, "A", NULL, data);
+  memset(data, 'x', sizeof data);
+  memcpy(data, "{\"cartId\":[\"", 12);
+  strcpy(data + 600, "\"]}");
+  refuse(&p, (annal_event){.type = "A", .data = data}, ANNAL_INVALID, "data.cartId");
+  place_open_with(&p, (annal_options){0}); /* the store remembers what was declared */
+  refuse(&p, (annal_event){.type = "A", .data = data}, ANNAL_INVALID, "data.cartId");
   place_remove(&p);
 }
 

@@ -175,6 +175,16 @@ static void a_view_with_a_long_declared_field_has_no_row(void **unused) {
     fold_close(note);
   }
   assert_string_equal(error.where, "view.text");
+  place_open(&p); /* the store remembers what was declared */
+  fold_instance *note = instance_of(&p, "NOTE", "513", true);
+  assert_int_equal(fold_save(note, NULL, &error), ANNAL_INVALID);
+  fold_close(note);
+  store_status status;
+  snprintf(data, sizeof data, "{\"text\":\"%0513d\"}", 0);
+  char *latest = place_ask(&p, "SELECT id FROM events");
+  assert_int_equal(handle_save_row(p.handle, "BY_HAND", "a", data, 0, latest, &status, &error), ANNAL_INVALID);
+  assert_string_equal(error.where, "data.text");
+  free(latest);
   place_remove(&p);
 }
 

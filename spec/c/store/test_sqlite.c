@@ -487,8 +487,8 @@ static const char *plan_of(fixture *f, const annal_stream *streams, size_t count
   sqlite_store *s = (sqlite_store *)f->store;
   query q;
   query_init(&q, &f->env, &sqlite_dialect);
-  q.declared = (const char *const *)s->declared;
-  q.declared_count = s->declared_count;
+  q.declared = (const char *const *)s->base.event_fields.names;
+  q.declared_count = s->base.event_fields.count;
   query_select_events(&q, "e.position, e.data", s->events, streams, count, 0, 0, 10, reverse);
   assert_false(q.failed);
   snprintf(explained, sizeof explained, "%s", q.sql.bytes);

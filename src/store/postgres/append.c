@@ -86,8 +86,8 @@ static void free_events(event_arrays *a) {
 }
 
 static bool is_declared(const pg_store *s, const char *name) {
-  for (size_t i = 0; i < s->field_count; i++)
-    if (strcmp(s->fields[i], name) == 0) return true;
+  for (size_t i = 0; i < s->base.event_fields.count; i++)
+    if (strcmp(s->base.event_fields.names[i], name) == 0) return true;
   return false;
 }
 

@@ -87,7 +87,7 @@ static void pg_close(store *base) {
   base_free(env, (void *)s->cancels);
   base_free(env, s->cancel_owned);
   base_free(env, s->append_sql);
-  pg_free_fields(s);
+  store_free_fields(&s->base);
   pg_names_free(&s->names, env);
   pthread_mutex_destroy(&s->write_lock);
   pthread_mutex_destroy(&s->pool_lock);

@@ -126,8 +126,6 @@ struct pg_store {
   PGcancel **cancel_owned;
   atomic_uint interrupts;  /* how many there were */
   atomic_int interrupting; /* interrupts being carried out, which hold on to cancels */
-  char **fields;           /* declared identifiers of events, as the store remembers them */
-  size_t field_count;
   char *append_sql;
   _Atomic(size_t) largest_event; /* that this handle has met, where it matters for pages */
   atomic_bool has_large;         /* some events may be large: their table has a TOAST table that is not empty */
@@ -191,7 +189,6 @@ int pg_run(pg_store *s, const char *sql, const pg_params *params, const pg_call 
 
 int pg_probe(pg_store *s, pg_conn *first, pg_conn *second, const pg_call *call, annal_error *error);
 int pg_schema_prepare(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error);
-void pg_free_fields(pg_store *s);
 
 void pg_append(store *base, store_entry *entries, size_t count);
 /* flushes[i]: save i may see, or bear an id of, an earlier save of the batch. False when it is so nowhere. */

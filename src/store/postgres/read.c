@@ -79,8 +79,8 @@ static bool wants_head(const pg_cursor *c, int rows) { return !c->bounded && !c-
 
 static void query_begin(pg_cursor *c, query *q) {
   query_init(q, c->s->base.env, &pg_dialect);
-  q->declared = (const char *const *)c->s->fields;
-  q->declared_count = c->s->field_count;
+  q->declared = (const char *const *)c->s->base.event_fields.names;
+  q->declared_count = c->s->base.event_fields.count;
 }
 
 static void add_head(base_buf *columns, const pg_cursor *c) {

@@ -138,29 +138,19 @@ static int is_complete(const pg_store *s, const found *f, bool *complete, annal_
   return ANNAL_OK;
 }
 
-/* The declared identifiers, as remembered: the store's copy of them. */
+/* The declared fields, as remembered: the store's copy of them. */
 static int take_fields(pg_store *s, const found *f, annal_error *error) {
-  static const char prefix[] = "data_index:";
-  size_t count = 0;
-  pg_free_fields(s);
-  for (int i = 0; i < PQntuples(f->rows); i++)
-    if (strncmp(PQgetvalue(f->rows, i, 0), prefix, sizeof prefix - 1) == 0) count++;
-  s->fields = base_calloc(s->base.env, count, sizeof *s->fields);
-  if (!s->fields) return error_memory(error);
-  for (int i = 0; i < PQntuples(f->rows); i++) {
+  static const char on_events[] = "data_index:", on_views[] = "projection_index:";
+  int code = ANNAL_OK;
+  store_free_fields(&s->base);
+  for (int i = 0; i < PQntuples(f->rows) && !code; i++) {
     const char *key = PQgetvalue(f->rows, i, 0);
-    if (strncmp(key, prefix, sizeof prefix - 1) != 0) continue;
-    s->fields[s->field_count] = base_strdup(s->base.env, key + sizeof prefix - 1);
-    if (!s->fields[s->field_count++]) return error_memory(error);
+    if (strncmp(key, on_events, sizeof on_events - 1) == 0)
+      code = store_add_field(&s->base, &s->base.event_fields, key + sizeof on_events - 1, error);
+    else if (strncmp(key, on_views, sizeof on_views - 1) == 0)
+      code = store_add_field(&s->base, &s->base.view_fields, key + sizeof on_views - 1, error);
   }
-  return ANNAL_OK;
-}
-
-void pg_free_fields(pg_store *s) {
-  for (size_t i = 0; i < s->field_count; i++) base_free(s->base.env, s->fields[i]);
-  base_free(s->base.env, s->fields);
-  s->fields = NULL;
-  s->field_count = 0;
+  return code;
 }
 
 /* ---- Changing -------------------------------------------------------------------------------------------------------------- */
@@ -213,7 +203,7 @@ static int remake_functions(pg_store *s, pg_conn *conn, const pg_call *call, ann
   int code = read_meta(s, conn, call, &now, error);
   if (!code) code = take_fields(s, &now, error);
   if (!code) {
-    pg_render_functions(&sql, &s->names, (const char *const *)s->fields, s->field_count);
+    pg_render_functions(&sql, &s->names, (const char *const *)s->base.event_fields.names, s->base.event_fields.count);
     code = sql.failed ? error_memory(error) : pg_script(s, conn, sql.bytes, call, error);
   }
   buf_free(&sql);

@@ -25,9 +25,10 @@ static outcome own(int result) { return (outcome){.result = result}; }
 static outcome fatal(int result) { return (outcome){.result = result, .fatal = result != ANNAL_OK}; }
 
 static int find_head(appender *a, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(a->conn, a->s->sql[SQL_HEAD], error);
-  if (!stmt) return error->code;
-  int result = sqlite_step(a->conn, stmt, error);
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(a->conn, a->s->sql[SQL_HEAD], &stmt, error);
+  if (result) return result;
+  result = sqlite_step(a->conn, stmt, error);
   if (result != SQLITE_ROW) return result == SQLITE_DONE ? ANNAL_OK : result;
   a->position = sqlite3_column_int64(stmt, 0);
   a->created_at = sqlite3_column_int64(stmt, 2);
@@ -57,10 +58,11 @@ typedef struct stored_place {
 
 static int find_stored(appender *a, const annal_event *event, stored_place *place, annal_error *error) {
   *place = (stored_place){0};
-  sqlite3_stmt *stmt = sqlite_prepare(a->conn, a->s->sql[SQL_EVENT_BY_ID], error);
-  if (!stmt) return error->code;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(a->conn, a->s->sql[SQL_EVENT_BY_ID], &stmt, error);
+  if (result) return result;
   sqlite_bind(stmt, 1, event->id);
-  int result = sqlite_step(a->conn, stmt, error);
+  result = sqlite_step(a->conn, stmt, error);
   if (result != SQLITE_ROW) return result == SQLITE_DONE ? ANNAL_OK : result;
   *place = (stored_place){
       .position = sqlite3_column_int64(stmt, 0), .created_at = sqlite3_column_int64(stmt, 1), .same = same_content(stmt, event)};
@@ -112,11 +114,12 @@ static outcome check_ids(appender *a, store_save *save, annal_error *error) {
 /* ---- Condition --------------------------------------------------------------------------------------------------------- */
 
 static int position_of(appender *a, const char *id, int64_t *position, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(a->conn, a->s->sql[SQL_POSITION_OF], error);
-  if (!stmt) return error->code;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(a->conn, a->s->sql[SQL_POSITION_OF], &stmt, error);
+  if (result) return result;
   *position = 0;
   sqlite_bind(stmt, 1, id);
-  int result = sqlite_step(a->conn, stmt, error);
+  result = sqlite_step(a->conn, stmt, error);
   if (result != SQLITE_ROW) return result == SQLITE_DONE ? ANNAL_OK : result;
   *position = sqlite3_column_int64(stmt, 0);
   sqlite_done(stmt);
@@ -127,8 +130,8 @@ static int position_of(appender *a, const char *id, int64_t *position, annal_err
 static outcome check_unmoved(appender *a, const annal_condition *condition, size_t number, int64_t after, annal_error *error) {
   query q;
   query_init(&q, a->s->base.env, &sqlite_dialect);
-  q.declared = (const char *const *)a->s->declared;
-  q.declared_count = a->s->declared_count;
+  q.declared = (const char *const *)a->s->base.event_fields.names;
+  q.declared_count = a->s->base.event_fields.count;
   query_select_events(&q, "e.id, e.position", a->s->events, &condition->streams[number], 1, after, 0, 1, false);
   sqlite3_stmt *stmt = sqlite_prepare_query(a->conn, &q, error);
   outcome answer = fatal(stmt ? sqlite_step(a->conn, stmt, error) : error->code);

@@ -63,8 +63,7 @@ static void free_store(sqlite_store *s) {
   sqlite_disconnect(&s->checkpointer);
   sqlite_disconnect(&s->writer);
   for (size_t i = 0; i < SQL_COUNT; i++) base_free(env, s->sql[i]);
-  for (size_t i = 0; i < s->declared_count; i++) base_free(env, s->declared[i]);
-  base_free(env, s->declared);
+  store_free_fields(&s->base);
   base_free(env, s->events);
   base_free(env, s->readers);
   base_free(env, s->file);

@@ -31,9 +31,10 @@ typedef struct sqlite_cursor {
 
 static int read_head(sqlite_store *s, sqlite_conn *conn, store_head_info *head, annal_error *error) {
   *head = (store_head_info){0};
-  sqlite3_stmt *stmt = sqlite_prepare(conn, s->sql[SQL_HEAD], error);
-  if (!stmt) return error->code;
-  int result = sqlite_step(conn, stmt, error);
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(conn, s->sql[SQL_HEAD], &stmt, error);
+  if (result) return result;
+  result = sqlite_step(conn, stmt, error);
   if (result != SQLITE_ROW) return result == SQLITE_DONE ? ANNAL_OK : result;
   head->position = sqlite3_column_int64(stmt, 0);
   const char *id = (const char *)sqlite3_column_text(stmt, 1);
@@ -160,9 +161,9 @@ static void move_on(sqlite_cursor *c, uint64_t wanted, bool full_of_bytes) {
 }
 
 static int run_page(sqlite_cursor *c, sqlite_conn *conn, const query *q, uint64_t wanted, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare_query(conn, q, error);
-  if (!stmt) return error->code;
-  int result;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare_query(conn, q, &stmt, error);
+  if (result) return result;
   bool full = false;
   while ((result = sqlite_step(conn, stmt, error)) == SQLITE_ROW) {
     bool added = add_event(c, stmt);
@@ -185,8 +186,8 @@ static int read_page(sqlite_cursor *c, sqlite_conn *conn, annal_error *error) {
   uint64_t wanted = c->left < LIMIT_PAGE_EVENTS ? c->left : LIMIT_PAGE_EVENTS;
   query q;
   query_init(&q, c->s->base.env, &sqlite_dialect);
-  q.declared = (const char *const *)c->s->declared;
-  q.declared_count = c->s->declared_count;
+  q.declared = (const char *const *)c->s->base.event_fields.names;
+  q.declared_count = c->s->base.event_fields.count;
   query_select_events(&q, COLUMNS, c->s->events, c->streams, c->stream_count, c->after, c->up_to, wanted, c->reverse);
   int result = run_page(c, conn, &q, wanted, error);
   query_free(&q);
@@ -301,12 +302,13 @@ static bool copy_row(sqlite_cursor *c, const store_row *from, store_row *row) {
 
 static int find_row(sqlite_cursor *c, sqlite_conn *conn, const char *type, const char *fingerprint, const char *id,
                     store_row *row, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(conn, c->s->sql[SQL_ROW], error);
-  if (!stmt) return error->code;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(conn, c->s->sql[SQL_ROW], &stmt, error);
+  if (result) return result;
   sqlite_bind(stmt, 1, type);
   sqlite_bind(stmt, 2, fingerprint);
   sqlite_bind(stmt, 3, id);
-  int result = sqlite_step(conn, stmt, error);
+  result = sqlite_step(conn, stmt, error);
   if (result != SQLITE_ROW) return result == SQLITE_DONE ? ANNAL_OK : result;
   store_row found;
   bool copied = sqlite_get_row(stmt, &found) && copy_row(c, &found, row);

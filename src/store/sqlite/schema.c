@@ -170,11 +170,11 @@ typedef struct schema_found {
 static void copy_name(char out[64], const unsigned char *text) { snprintf(out, 64, "%s", text ? (const char *)text : ""); }
 
 static int look_at_names(sqlite_store *s, sqlite_conn *conn, schema_found *found, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(conn, s->sql[SQL_LOOK], error);
-  if (!stmt) return error->code;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(conn, s->sql[SQL_LOOK], &stmt, error);
+  if (result) return result;
   sqlite_bind(stmt, 1, s->base.options->events);
   sqlite_bind(stmt, 2, s->base.options->projections);
-  int result;
   while ((result = sqlite_step(conn, stmt, error)) == SQLITE_ROW) {
     const char *name = (const char *)sqlite3_column_text(stmt, 0);
     if (name && strcmp(name, "annal_meta") == 0) {
@@ -240,11 +240,12 @@ static int run_file(sqlite_store *s, sqlite_conn *conn, schema_names *names, con
 /* The value of a key of annal_meta: *there, and when `same` is wanted whether it equals. */
 static int meta_value(sqlite_conn *conn, const char *prefix, const char *name, const char *expected, bool *there, bool *same,
                       annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(conn, "SELECT value FROM annal_meta WHERE key = ?1 || ?2", error);
-  if (!stmt) return error->code;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(conn, "SELECT value FROM annal_meta WHERE key = ?1 || ?2", &stmt, error);
+  if (result) return result;
   sqlite_bind(stmt, 1, prefix);
   sqlite_bind(stmt, 2, name);
-  int result = sqlite_step(conn, stmt, error);
+  result = sqlite_step(conn, stmt, error);
   if (result < 0) return result;
   *there = result == SQLITE_ROW;
   const char *value = *there ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
@@ -312,11 +313,12 @@ static int put_meta(sqlite_store *s, sqlite_conn *conn, const char *prefix, cons
                     annal_error *error) {
   char key[96];
   snprintf(key, sizeof key, "%s%s", prefix, name);
-  sqlite3_stmt *stmt = sqlite_prepare(conn, s->sql[SQL_PUT_META], error);
-  if (!stmt) return error->code;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(conn, s->sql[SQL_PUT_META], &stmt, error);
+  if (result) return result;
   sqlite_bind(stmt, 1, key);
   sqlite_bind(stmt, 2, value);
-  int result = sqlite_step(conn, stmt, error);
+  result = sqlite_step(conn, stmt, error);
   return result == SQLITE_DONE ? ANNAL_OK : result;
 }
 
@@ -374,9 +376,10 @@ static int set_wal(sqlite_store *s, sqlite_conn *conn, annal_error *error) {
 }
 
 static int check_encoding(sqlite_store *s, sqlite_conn *conn, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(conn, "PRAGMA encoding", error);
-  if (!stmt) return error->code;
-  int result = sqlite_step(conn, stmt, error);
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(conn, "PRAGMA encoding", &stmt, error);
+  if (result) return result;
+  result = sqlite_step(conn, stmt, error);
   if (result != SQLITE_ROW) return result < 0 ? result : ANNAL_OK;
   bool utf8 = strcmp((const char *)sqlite3_column_text(stmt, 0), "UTF-8") == 0;
   sqlite_done(stmt);
@@ -406,21 +409,19 @@ static int make(declaring *d, schema_found *found, annal_error *error) {
 }
 
 /* Fields that have an index: those of the options and those that were declared before. */
-static int load_declared(sqlite_store *s, sqlite_conn *conn, annal_error *error) {
-  sqlite3_stmt *stmt =
-      sqlite_prepare(conn, "SELECT substr(key, 12) FROM annal_meta WHERE key LIKE 'data\\_index:%' ESCAPE '\\'", error);
-  if (!stmt) return error->code;
-  int result;
+static int load_fields(sqlite_store *s, sqlite_conn *conn, const char *prefix, store_fields *fields, annal_error *error) {
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(
+      conn, "SELECT substr(key, length(?1) + 1) FROM annal_meta WHERE substr(key, 1, length(?1)) = ?1 ORDER BY 1", &stmt, error);
+  if (result) return result;
+  sqlite3_bind_text(stmt, 1, prefix, -1, SQLITE_STATIC);
   while ((result = sqlite_step(conn, stmt, error)) == SQLITE_ROW) {
     const char *name = (const char *)sqlite3_column_text(stmt, 0);
-    char **more = name ? base_realloc(s->base.env, s->declared, (s->declared_count + 1) * sizeof *more) : NULL;
-    if (more) s->declared = more;
-    char *copy = more ? base_strdup(s->base.env, name) : NULL;
-    if (!copy) {
+    int code = name ? store_add_field(&s->base, fields, name, error) : error_memory(error);
+    if (code) {
       sqlite_done(stmt);
-      return error_memory(error);
+      return code;
     }
-    s->declared[s->declared_count++] = copy;
   }
   return result == SQLITE_DONE ? ANNAL_OK : result;
 }
@@ -438,7 +439,8 @@ int sqlite_prepare_store(sqlite_store *s, sqlite_conn *conn, annal_error *error)
     if (!result && found.meta) result = declare_all(&d, error);
     if (!result && (!found.meta || d.missing > 0)) result = make(&d, &found, error);
   }
-  if (!result) result = load_declared(s, conn, error);
+  if (!result) result = load_fields(s, conn, "data_index:", &s->base.event_fields, error);
+  if (!result) result = load_fields(s, conn, "projection_index:", &s->base.view_fields, error);
   names_free(&d.names);
   return result;
 }

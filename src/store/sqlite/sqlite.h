@@ -68,8 +68,6 @@ typedef struct sqlite_store {
   char *sql[SQL_COUNT];
   char *events; /* quoted */
   char store_id[65];
-  char **declared; /* fields of events that have an index */
-  size_t declared_count;
   atomic_uint interrupts;
   pthread_mutex_t lock; /* of `taken`; nothing is done under it */
   pthread_cond_t freed;
