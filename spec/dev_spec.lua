@@ -35,7 +35,7 @@ cmocka = dependency('cmocka')
 test('two of three', executable('some', 'some.c', dependencies: cmocka))
 test('crash', executable('crash', 'crash.c'))
 test('plain', executable('plain', 'tiny.c'))
-test('racy', executable('racy', 'racy.c', dependencies: dependency('threads')), suite: 'threads')
+test('racy threads', executable('racy', 'racy.c', dependencies: dependency('threads')))
 ]])
   write(tree .. "/tiny.c", "int main(void) { return 0; }\n")
   write(tree .. "/crash.c", [[
