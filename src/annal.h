@@ -206,6 +206,14 @@ typedef int annal_each(void *context, const annal_event *event);
 ANNAL_API int annal_read(annal_store *store, const annal_selection *selection, annal_each *each, void *context,
                          annal_error *error);
 
+/* Reads on as events come, in order of position, each once, by whomever they are saved; wakes soon after a commit. Ends with 0 when
+ * `each` answers non-zero or when nothing came for `idle_seconds` (0 or less: then it waits for ever). To go on later, give the id
+ * of the last event that was dealt with as after_id. A lost connection is opened anew, for up to the store's timeout.
+ * `before`, `limit` and `reverse` are misuse. Errors: not_found (after_id), unavailable (also by annal_interrupt), conflict: the
+ * event read last is not stored any more, as after a failover or a restore; nothing that came after it was handed over. */
+ANNAL_API int annal_follow(annal_store *store, const annal_selection *selection, double idle_seconds, annal_each *each,
+                           void *context, annal_error *error);
+
 /* ---- Projections ------------------------------------------------------------------------------------------------------- */
 
 typedef struct annal_view_options {

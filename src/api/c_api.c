@@ -122,6 +122,34 @@ int annal_read(annal_store *handle, const annal_selection *selection, annal_each
   return code;
 }
 
+/* Far enough away to be for ever, near enough that sums do not overflow. */
+#define FOR_EVER (INT64_MAX / 4)
+
+static int follow_pages(store_follower *follower, double idle_seconds, annal_each *each, void *context, annal_error *error) {
+  for (;;) {
+    int64_t deadline = idle_seconds > 0 && idle_seconds < 1e9 ? base_monotonic() + (int64_t)(idle_seconds * 1e6) : FOR_EVER;
+    store_page page;
+    int code = store_follower_next(follower, deadline, &page, error);
+    if (code || page.count == 0) return code;
+    for (size_t i = 0; i < page.count; i++)
+      if (each(context, &page.events[i])) return ANNAL_OK;
+  }
+}
+
+int annal_follow(annal_store *handle, const annal_selection *selection, double idle_seconds, annal_each *each, void *context,
+                 annal_error *error) {
+  OWN_ERROR(error);
+  if (!handle) return missing("the store", error);
+  if (!selection || !each) return missing(selection ? "the callback" : "the selection", error);
+  annal_selection given;
+  store_follower *follower = NULL;
+  int code = handle_sized(selection, &given, sizeof given, "annal_selection", error);
+  if (!code) code = store_follow(handle->store, &given, &follower, error);
+  if (!code) code = follow_pages(follower, idle_seconds, each, context, error);
+  store_follower_close(follower);
+  return code;
+}
+
 /* ---- Projections ------------------------------------------------------------------------------------------------------- */
 
 int annal_view(annal_store *handle, const char *projection, const char *id, const annal_view_options *or_null, annal_text *view,

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "store/backend.h"
 #include <string.h>
+#include <time.h>
 
 struct store_follower {
   store *s;
@@ -139,7 +140,8 @@ static int wait(store_follower *f, int64_t deadline, annal_error *error) {
   return f->s->backend->watch_wait(f->watch, deadline, error);
 }
 
-int store_follower_next(store_follower *f, int64_t deadline, store_page *page, annal_error *error) {
+/* One attempt at the next page. */
+static int next_page(store_follower *f, int64_t deadline, store_page *page, annal_error *error) {
   *page = (store_page){0};
   if (f->handed_out) { /* the caller has come back for more: it has what it was given */
     f->place = f->reached;
@@ -162,5 +164,24 @@ int store_follower_next(store_follower *f, int64_t deadline, store_page *page, a
     if (base_monotonic() >= deadline) return ANNAL_OK;
     result = wait(f, deadline, error);
     if (result) return result;
+  }
+}
+
+/* How long to wait before a lost connection is tried again: at first hardly, at most a second. */
+#define RETRY_FIRST_US 20000
+#define RETRY_MOST_US 1000000
+
+int store_follower_next(store_follower *f, int64_t deadline, store_page *page, annal_error *error) {
+  unsigned interrupts = atomic_load(&f->s->interrupts);
+  int64_t give_up = 0, pause = RETRY_FIRST_US;
+  for (;;) {
+    int result = next_page(f, deadline, page, error);
+    if (result != ANNAL_UNAVAILABLE || !error->retryable || atomic_load(&f->s->interrupts) != interrupts) return result;
+    int64_t now = base_monotonic();
+    if (!give_up) give_up = now + (int64_t)(f->s->options->timeout * 1e6);
+    if (now + pause > give_up || now + pause > deadline) return result;
+    struct timespec nap = {.tv_sec = pause / 1000000, .tv_nsec = (pause % 1000000) * 1000};
+    nanosleep(&nap, NULL);
+    pause = pause * 2 < RETRY_MOST_US ? pause * 2 : RETRY_MOST_US;
   }
 }
