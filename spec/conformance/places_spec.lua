@@ -73,8 +73,7 @@ describe("a role without rights", function()
     assert(stores.postgres, "ANNAL_TEST_PG is not set: run ./dev test, or name a server")
     local place = stores.new "postgresql"
     local role = "nobody_" .. shell.unique()
-    local function admin(statement) return shell.run { "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", stores.postgres, "-c",
-      statement } end
+    local function admin(statement) return stores.psql("-c", statement) end
     local event = place:open(apps.cart):save_event { type = "CART_CREATED", data = { cartId = "c", userId = "u" } }
     admin(("create role %s login"):format(role))
     local directory = shell.temporary_directory()

@@ -28,14 +28,18 @@ end
 -- How many rows the database's own client counts.
 function Place:count(from) return math.tointeger(self:sql("select count(*) from " .. from)) end
 
+-- The databases' own clients, without the sanitizer that the specs may run under: psql does not end with it.
+local function client(words) return shell.run { "env", "-u", "LD_PRELOAD", table.unpack(words) } end
+
+function stores.psql(...) return client { "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", stores.postgres, ... } end
+
 -- The statement by the database's own client; what it prints, columns divided by "|".
-local function sqlite_sql(self, statement) return shell.run { "sqlite3", "-batch", self.location, ".timeout 10000",
-  statement } end
+local function sqlite_sql(self, statement)
+  return client { "sqlite3", "-batch", self.location, ".timeout 10000", statement }
+end
 
 local function postgres_sql(self, statement)
-  return shell.run { "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-d", stores.postgres, "-c",
-    "set search_path = " .. self.options.schema,
-    "-c", statement }
+  return stores.psql("-c", "set search_path = " .. self.options.schema, "-c", statement)
 end
 
 -- What the database says of the bytes of a text, in hexadecimal digits: psql leaves U+10FFFF out when it prints.
@@ -66,8 +70,7 @@ function kinds.postgresql()
     options = { schema = schema },
     sql = postgres_sql,
     drop = function()
-      shell.run { "psql", "-qAtX", "-d", stores.postgres, "-c", "set client_min_messages = warning",
-        "-c", ("drop schema if exists %s cascade"):format(schema) }
+      stores.psql("-c", "set client_min_messages = warning", "-c", ("drop schema if exists %s cascade"):format(schema))
     end,
   }
 end
