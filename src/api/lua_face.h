@@ -83,6 +83,8 @@ const annal_field *face_fields(face_scratch *scratch, int index, const char *whe
 const annal_stream *face_streams(face_scratch *scratch, int index, const char *where, bool condition, size_t *count);
 /* [-0, +0, e] The table of store:events; an absent one (nil) selects all. */
 void face_selection(face_scratch *scratch, int index, annal_selection *selection);
+/* [-0, +0, e] The table of store:follow; *idle_seconds is negative where nothing was said. */
+void face_follow_selection(face_scratch *scratch, int index, annal_selection *selection, double *idle_seconds);
 /* [-0, +0, e] The arguments of get_event_stream: types at `types`, options at `options`, either may be nil. */
 void face_stream_selection(face_scratch *scratch, int types, int options, bool latest, annal_selection *selection);
 /* [-0, +1, m] Streams as a list that face_streams reads. */
@@ -126,7 +128,7 @@ typedef struct face_class {
   bool is_child;
 } face_class;
 
-extern const face_class face_store_class, face_cursor_class, face_batch_class, face_projection_class;
+extern const face_class face_store_class, face_cursor_class, face_batch_class, face_projection_class, face_follower_class;
 
 /* [-0, +0, m] Makes everything a Lua state needs, once. `env` is copied. */
 void face_open(lua_State *L, const base_env *env);
@@ -169,6 +171,8 @@ int face_get_latest_event(lua_State *L);
 int face_get_event_stream(lua_State *L);
 int face_get_event_streams(lua_State *L);
 int face_events_iterator(lua_State *L);
+
+int face_follow(lua_State *L); /* lua_follow.c */
 
 /* ---- Projections (lua_projection.c) and their rows (lua_rows.c) -------------------------------------------------------- */
 

@@ -212,13 +212,9 @@ static void read_bounds(face_scratch *scratch, int index, annal_selection *selec
   lua_pop(L, 2);
 }
 
-void face_selection(face_scratch *scratch, int index, annal_selection *selection) {
-  static const char *const keys[] = {"types", "data", "all", "streams", "after", "before", "limit", "reverse", NULL};
+/* [-0, +0, e] types, data and all, or streams, of the table at `index`. */
+static void read_selected(face_scratch *scratch, int index, annal_selection *selection) {
   lua_State *L = scratch->L;
-  *selection = (annal_selection){.size = sizeof *selection};
-  if (lua_isnil(L, index)) return;
-  face_check_keys(L, index, "", "option of store:events", keys);
-  read_bounds(scratch, index, selection);
   annal_stream *one = face_room(scratch, 1, sizeof *one);
   bool said = read_stream_parts(scratch, index, "", one);
   if (said) {
@@ -230,6 +226,34 @@ void face_selection(face_scratch *scratch, int index, annal_selection *selection
     selection->streams = face_streams(scratch, -1, "streams", false, &selection->stream_count);
   }
   lua_pop(L, 1);
+}
+
+void face_selection(face_scratch *scratch, int index, annal_selection *selection) {
+  static const char *const keys[] = {"types", "data", "all", "streams", "after", "before", "limit", "reverse", NULL};
+  *selection = (annal_selection){.size = sizeof *selection};
+  if (lua_isnil(scratch->L, index)) return;
+  face_check_keys(scratch->L, index, "", "option of store:events", keys);
+  read_bounds(scratch, index, selection);
+  read_selected(scratch, index, selection);
+}
+
+void face_follow_selection(face_scratch *scratch, int index, annal_selection *selection, double *idle_seconds) {
+  static const char *const keys[] = {"types", "data", "all", "streams", "after", "timeout", NULL};
+  lua_State *L = scratch->L;
+  *selection = (annal_selection){.size = sizeof *selection};
+  *idle_seconds = -1;
+  if (lua_isnil(L, index)) return;
+  face_check_keys(L, index, "", "option of store:follow", keys);
+  if (face_field(L, index, "after") == LUA_TNIL) lua_pop(L, 1);
+  else read_place(scratch, "after", 0, &selection->after, &selection->after_id);
+  if (face_field(L, index, "timeout") != LUA_TNIL) {
+    char shown[FACE_SHOW_BYTES];
+    double seconds = lua_type(L, -1) == LUA_TNUMBER ? (double)lua_tonumber(L, -1) : -1;
+    if (!(seconds >= 0)) face_wrong(L, "timeout", "must be a number of seconds, 0 or more, not %s", face_show(L, -1, shown));
+    *idle_seconds = seconds;
+  }
+  lua_pop(L, 1);
+  read_selected(scratch, index, selection);
 }
 
 void face_stream_selection(face_scratch *scratch, int types, int options, bool latest, annal_selection *selection) {

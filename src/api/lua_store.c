@@ -165,6 +165,7 @@ void face_open(lua_State *L, const base_env *env) {
   face_open_errors(L);
   face_open_class(L, &face_store_class);
   face_open_class(L, &face_cursor_class);
+  face_open_class(L, &face_follower_class);
   face_open_class(L, &face_batch_class);
   face_open_class(L, &face_projection_class);
   lua_pushboolean(L, 1);
@@ -267,6 +268,7 @@ static const face_method store_methods[] = {
     {"get_event_stream", face_get_event_stream, 2},
     {"get_event_streams", face_get_event_streams, 1},
     {"events", face_events_iterator, 1},
+    {"follow", face_follow, 1},
     {"save_projection", face_save_projection, 1},
     {"get_projection", face_get_projection, 1},
     {"query_projections", face_query_projections, 1},

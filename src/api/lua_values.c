@@ -23,7 +23,6 @@ static const struct {
     {"field of annal", "caused_by"},
     {"method of store", "transaction"},
     {"method of store", "call"},
-    {"method of store", "follow"},
     {"method of store", "rebuild"},
     {"option of store:view", "at"},
     {"option of store:query_projections", "order"},
