@@ -85,7 +85,7 @@ static void lead(store *s, store_queue *queue) {
     count = 1;
   }
   queue_waiter *waiter = queue->first;
-  for (size_t i = 0; i < count; i++, waiter = waiter->next) entries[i].save = waiter->save;
+  for (size_t i = 0; i < count && waiter; i++, waiter = waiter->next) entries[i].save = waiter->save;
   pthread_mutex_unlock(&queue->lock);
   s->backend->append(s, entries, count);
   pthread_mutex_lock(&queue->lock);

@@ -32,9 +32,9 @@ void fixture_options(fixture *f) {
 static void choose_location(fixture *f) {
   static int number;
   snprintf(f->schema, sizeof f->schema, "annal_spec_%ld_%d", (long)getpid(), ++number);
-  strcpy(f->directory, "/tmp/annal-spec-XXXXXX");
+  append_text(f->directory, sizeof f->directory, "/tmp/annal-spec-XXXXXX");
   assert_non_null(mkdtemp(f->directory));
-  if (fixture_runs_on == IN_MEMORY) strcpy(f->location, ":memory:");
+  if (fixture_runs_on == IN_MEMORY) append_text(f->location, sizeof f->location, ":memory:");
   else if (fixture_runs_on == ON_FILE) snprintf(f->location, sizeof f->location, "%s/spec.db", f->directory);
   else snprintf(f->location, sizeof f->location, "%s", getenv("ANNAL_TEST_PG"));
 }
@@ -122,6 +122,21 @@ int fixture_run(const char *name, const struct CMUnitTest *tests, size_t count) 
 }
 
 /* ---- Short ways to say things ---- */
+
+char *long_json(const char *start, size_t size) {
+  char *text = malloc(size + 1);
+  memset(text, 'x', size);
+  for (size_t i = 0; start[i]; i++) text[i] = start[i];
+  text[size - 2] = '"';
+  text[size - 1] = '}';
+  text[size] = 0;
+  return text;
+}
+
+void append_text(char *text, size_t room, const char *more) {
+  size_t used = strlen(text);
+  snprintf(text + used, room - used, "%s", more);
+}
 
 annal_event event_of(const char *id, const char *type, const char *data) {
   return (annal_event){.id = id, .type = type, .version = 1, .data = data, .data_size = strlen(data)};

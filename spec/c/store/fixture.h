@@ -41,7 +41,7 @@ void fixture_sql(fixture *f, const char *sqlite_or_both, const char *postgres_or
 
 /* Runs the group on an SQLite file, in memory, and on PostgreSQL where ANNAL_TEST_PG says so. Answers main's exit code. */
 int fixture_run(const char *name, const struct CMUnitTest *tests, size_t count);
-#define RUN_ON_ALL(tests) fixture_run(#tests, tests, sizeof tests / sizeof *tests)
+#define RUN_ON_ALL(tests) fixture_run(#tests, tests, sizeof(tests) / sizeof *(tests))
 
 /* ---- Short ways to say things ---- */
 
@@ -49,10 +49,14 @@ int fixture_run(const char *name, const struct CMUnitTest *tests, size_t count);
 #define COUNT(...) (sizeof(TEXTS(__VA_ARGS__)) / sizeof(char *))
 #define TYPES(...) .types = TEXTS(__VA_ARGS__), .type_count = COUNT(__VA_ARGS__)
 #define FIELD(field, ...)                                                                                                        \
-  { .name = field, .values = TEXTS(__VA_ARGS__), .value_count = COUNT(__VA_ARGS__) }
+  { .name = (field), .values = TEXTS(__VA_ARGS__), .value_count = COUNT(__VA_ARGS__) }
 #define DATA(...)                                                                                                                \
   .data = (const annal_field[]){__VA_ARGS__}, .data_count = sizeof((const annal_field[]){__VA_ARGS__}) / sizeof(annal_field)
 
+/* An object of `size` bytes that begins with `start`, in which a string is open: {"k":"x","text":" … "}. To be freed. */
+char *long_json(const char *start, size_t size);
+/* Appends to a text in a buffer of `room` bytes. */
+void append_text(char *text, size_t room, const char *more);
 annal_event event_of(const char *id, const char *type, const char *data);
 /* Saves one event, and fails the test when it is not stored; answers its position. */
 int64_t save_one(fixture *f, const char *id, const char *type, const char *data);

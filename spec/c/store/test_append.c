@@ -349,11 +349,7 @@ static void a_save_may_be_larger_than_a_batch(void **state) {
 
 static void an_event_may_be_as_large_as_allowed(void **state) {
   fixture *f = *state;
-  size_t size = LIMIT_EVENT_BYTES;
-  char *data = malloc(size + 1);
-  memset(data, 'x', size);
-  memcpy(data, "{\"k\":\"v\",\"text\":\"", 17);
-  memcpy(data + size - 2, "\"}", 3);
+  char *data = long_json("{\"k\":\"v\",\"text\":\"", LIMIT_EVENT_BYTES);
   for (int i = 0; i < 3; i++) save_one(f, (const char *[]){"a", "b", "c"}[i], "LARGE", data);
   assert_string_equal(ids_of_stream(f, (annal_stream){DATA(FIELD("k", "v"))}), "a b c");
   free(data);

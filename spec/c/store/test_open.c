@@ -101,7 +101,7 @@ static void any_name_may_be_chosen(void **state) {
   f->options.data_index_count = 3;
   f->options.projection_indexes = fields;
   f->options.projection_index_count = 3;
-  if (fixture_runs_on == ON_POSTGRES) strcat(f->schema, "_b"), f->options.schema = f->schema;
+  if (fixture_runs_on == ON_POSTGRES) append_text(f->schema, sizeof f->schema, "_b"), f->options.schema = f->schema;
   assert_ok(store_open(&f->env, f->location, &f->options, &f->store, &test_error));
   save_one(f, "a", "A", "{\"select\":\"x\"}");
   save_one(f, "b", "A", "{\"Select\":\"x\"}");
@@ -130,7 +130,7 @@ static void without_create_there_must_be_a_store(void **state) {
   save_one(f, "a", "A", "{}");
   store_close(f->store);
   f->store = NULL;
-  if (fixture_runs_on == ON_FILE) strcat(f->location, ".none");
+  if (fixture_runs_on == ON_FILE) append_text(f->location, sizeof f->location, ".none");
   else f->options.schema = "annal_spec_none";
   assert_fails(open_again(f, &test_error), ANNAL_NOT_FOUND, "");
   assert_fails(open_again(f, &test_error), ANNAL_NOT_FOUND, ""); /* the first try has made nothing */
@@ -192,7 +192,7 @@ static void the_ddl_for_people_makes_a_store(void **state) {
   assert_ok(store_ddl(&f->env, f->location, &f->options, &ddl, &test_error));
   store_close(f->store);
   f->store = NULL;
-  strcat(f->location, ".by_hand");
+  append_text(f->location, sizeof f->location, ".by_hand");
   fixture_sql(f, ddl.bytes, NULL);
   f->options.no_create = true;
   assert_ok(open_again(f, &test_error));

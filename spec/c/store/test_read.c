@@ -377,12 +377,13 @@ static void a_cursor_keeps_its_own_copy_of_the_streams(void **state) {
   type[0] = name[0] = value[0] = '?';
   memset(&field, 0, sizeof field);
   memset(streams, 0, sizeof streams);
-  char *got = calloc(1, strlen(expected) + 2);
+  size_t room = strlen(expected) + 32;
+  char *got = calloc(1, room);
   do {
     assert_ok(store_cursor_next(cursor, &page, &test_error));
     for (size_t i = 0; i < page.count && strlen(got) <= strlen(expected); i++) {
-      if (*got) strcat(got, " ");
-      strncat(got, page.events[i].id, strlen(expected) + 1 - strlen(got));
+      if (*got) append_text(got, room, " ");
+      append_text(got, room, page.events[i].id);
     }
   } while (page.count);
   store_cursor_close(cursor);
@@ -394,10 +395,7 @@ static void a_cursor_keeps_its_own_copy_of_the_streams(void **state) {
 static void pages_of_large_events_stay_small(void **state) {
   fixture *f = *state;
   size_t size = 1 << 20;
-  char *data = malloc(size + 1);
-  memset(data, 'x', size);
-  memcpy(data, "{\"t\":\"", 6); /* not declared: a declared one would be indexed, and may be no longer than 512 bytes */
-  memcpy(data + size - 2, "\"}", 3);
+  char *data = long_json("{\"t\":\"", size); /* not declared: a declared one may have 512 bytes, for it is indexed */
   char id[8];
   for (int i = 0; i < 12; i++) {
     snprintf(id, sizeof id, "e%d", i);

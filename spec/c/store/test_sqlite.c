@@ -224,12 +224,9 @@ static void a_full_disk_stores_nothing_and_loses_nothing(void **state) {
   snprintf(path, sizeof path, "%s/full.db", place);
   store_close(f->store);
   f->store = NULL;
-  strcpy(f->location, path);
+  snprintf(f->location, sizeof f->location, "%s", path);
   assert_ok(open_at(f, path, &f->store));
-  char *data = malloc(20001), id[16];
-  memset(data, 'x', 20000);
-  memcpy(data, "{\"k\":\"x\",\"t\":\"", 14);
-  memcpy(data + 19998, "\"}", 3);
+  char *data = long_json("{\"k\":\"x\",\"t\":\"", 20000), id[16];
   int64_t stored = 0;
   for (int result = 0, i = 0; !result; i++) {
     assert_in_range(i, 0, 100);
@@ -402,10 +399,7 @@ static void one_connection_for_reading_serves_many_threads(void **state) {
 
 static void the_log_does_not_grow_without_bound(void **state) {
   fixture *f = *state;
-  char *data = malloc(200001), id[16], wal[600];
-  memset(data, 'x', 200000);
-  memcpy(data, "{\"k\":\"x\",\"t\":\"", 14);
-  memcpy(data + 199998, "\"}", 3);
+  char *data = long_json("{\"k\":\"x\",\"t\":\"", 200000), id[16], wal[600];
   for (int i = 0; i < 150; i++) { /* 30 MB */
     snprintf(id, sizeof id, "e%d", i);
     save_one(f, id, "A", data);

@@ -112,7 +112,7 @@ static void every_thread_gets_its_own_answer(void **state) {
 static void *follow_or_save(void *context) {
   worker *w = context;
   if (w->number % 2) return save_own(context);
-  int64_t seen = 0, wanted = THREADS / 2 * ROUNDS;
+  int64_t seen = 0, wanted = (int64_t)THREADS / 2 * ROUNDS;
   int64_t deadline = base_monotonic() + 60000000;
   while (seen < wanted && base_monotonic() < deadline) {
     annal_stream streams[2] = {{TYPES("OWN"), DATA(FIELD("k", "x"))}, {TYPES("OTHER")}};

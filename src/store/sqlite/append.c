@@ -133,8 +133,9 @@ static outcome check_unmoved(appender *a, const annal_condition *condition, size
   q.declared = (const char *const *)a->s->base.event_fields.names;
   q.declared_count = a->s->base.event_fields.count;
   query_select_events(&q, "e.id, e.position", a->s->events, &condition->streams[number], 1, after, 0, 1, false);
-  sqlite3_stmt *stmt = sqlite_prepare_query(a->conn, &q, error);
-  outcome answer = fatal(stmt ? sqlite_step(a->conn, stmt, error) : error->code);
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare_query(a->conn, &q, &stmt, error);
+  outcome answer = fatal(result ? result : sqlite_step(a->conn, stmt, error));
   if (answer.result == SQLITE_ROW) {
     const char *id = (const char *)sqlite3_column_text(stmt, 0);
     answer =
@@ -187,8 +188,9 @@ static int insert_event(appender *a, sqlite3_stmt *stmt, const annal_event *even
 }
 
 static outcome insert_events(appender *a, store_save *save, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(a->conn, a->s->sql[SQL_INSERT_EVENT], error);
-  if (!stmt) return fatal(error->code);
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(a->conn, a->s->sql[SQL_INSERT_EVENT], &stmt, error);
+  if (result) return fatal(result);
   int64_t now = base_now(a->s->base.env), position = a->position, created_at = a->created_at;
   if (position == 0 || created_at < now) created_at = now;
   outcome answer = own(ANNAL_OK);
@@ -196,7 +198,7 @@ static outcome insert_events(appender *a, store_save *save, annal_error *error) 
     if (save->keep_created_at) created_at = save->events[i].created_at;
     int code = insert_event(a, stmt, &save->events[i], ++position, created_at);
     if (code == SQLITE_OK) continue;
-    int result = sqlite_fail(a->conn, code, error);
+    result = sqlite_fail(a->conn, code, error);
     /* Where SQLite has ended the transaction by itself, the saves before this one are gone too. */
     answer = sqlite_is_content(code) && !sqlite3_get_autocommit(a->conn->db) ? own(result) : fatal(result);
     break;

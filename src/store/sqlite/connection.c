@@ -144,10 +144,10 @@ void sqlite_disconnect(sqlite_conn *conn) {
 
 /* A reader opened later must see the store that was opened first, not a file that has taken its place. */
 static int check_same_store(sqlite_store *s, sqlite_conn *conn, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(conn, "SELECT value FROM annal_meta WHERE key = 'store_id'", error);
-  if (!stmt && error->code != ANNAL_INVALID) return error->code;
-  int result = SQLITE_DONE; /* no such table: nothing there of annal's */
-  if (stmt) result = sqlite_step(conn, stmt, error);
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(conn, "SELECT value FROM annal_meta WHERE key = 'store_id'", &stmt, error);
+  if (result == ANNAL_INVALID) result = SQLITE_DONE; /* no such table: nothing there of annal's */
+  else if (!result) result = sqlite_step(conn, stmt, error);
   if (result < 0) return result;
   bool same = result == SQLITE_ROW && strcmp((const char *)sqlite3_column_text(stmt, 0), s->store_id) == 0;
   if (result == SQLITE_ROW) sqlite_done(stmt);

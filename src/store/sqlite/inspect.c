@@ -16,9 +16,9 @@ typedef struct inspection {
 #define REPORT(i, ...) store_report((i)->finding, (i)->context, (i)->findings, __VA_ARGS__)
 
 static int inspect_file(inspection *i, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(i->conn, "PRAGMA integrity_check", error);
-  if (!stmt) return error->code;
-  int result;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(i->conn, "PRAGMA integrity_check", &stmt, error);
+  if (result) return result;
   while ((result = sqlite_step(i->conn, stmt, error)) == SQLITE_ROW) {
     const char *line = (const char *)sqlite3_column_text(stmt, 0);
     if (line && strcmp(line, "ok") != 0) REPORT(i, "SQLite: %s", line);
@@ -27,20 +27,20 @@ static int inspect_file(inspection *i, annal_error *error) {
 }
 
 static int inspect_indexes(inspection *i, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(i->conn, i->s->sql[SQL_CHECK_INDEXES], error);
-  if (!stmt) return error->code;
-  int result;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(i->conn, i->s->sql[SQL_CHECK_INDEXES], &stmt, error);
+  if (result) return result;
   while ((result = sqlite_step(i->conn, stmt, error)) == SQLITE_ROW)
     if (!sqlite3_column_int(stmt, 1)) REPORT(i, "the index of %s is missing", (const char *)sqlite3_column_text(stmt, 0));
   return result == SQLITE_DONE ? ANNAL_OK : result;
 }
 
 static int inspect_rows(inspection *i, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(i->conn, i->s->sql[SQL_CHECK_ROWS], error);
-  if (!stmt) return error->code;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(i->conn, i->s->sql[SQL_CHECK_ROWS], &stmt, error);
+  if (result) return result;
   base_buf scratch;
   buf_init(&scratch, i->s->base.env);
-  int result;
   while ((result = sqlite_step(i->conn, stmt, error)) == SQLITE_ROW) {
     store_row row;
     char shown[96], event[96];
@@ -60,7 +60,8 @@ static int inspect_rows(inspection *i, annal_error *error) {
 }
 
 int sqlite_check(store *s, store_finding *finding, void *context, uint64_t *findings, annal_error *error) {
-  inspection i = {.s = (sqlite_store *)s, .finding = finding, .context = context, .findings = findings};
+  inspection i = {.s = (sqlite_store *)s, .finding = finding, .context = context};
+  i.findings = findings; /* counted through the struct */
   int result = sqlite_take_reader(i.s, &i.conn, error);
   if (result) return result;
   i.conn->deadline = 0; /* it reads every page there is */

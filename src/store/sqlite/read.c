@@ -59,9 +59,12 @@ int sqlite_position_of(store *s, const char *id, int64_t *position, annal_error 
   sqlite_conn *conn;
   int result = sqlite_take_reader(self, &conn, error);
   if (result) return result;
-  sqlite3_stmt *stmt = sqlite_prepare(conn, self->sql[SQL_POSITION_OF], error);
-  if (stmt) sqlite_bind(stmt, 1, id);
-  result = stmt ? sqlite_step(conn, stmt, error) : error->code;
+  sqlite3_stmt *stmt;
+  result = sqlite_prepare(conn, self->sql[SQL_POSITION_OF], &stmt, error);
+  if (!result) {
+    sqlite_bind(stmt, 1, id);
+    result = sqlite_step(conn, stmt, error);
+  }
   if (result == SQLITE_ROW) {
     *position = sqlite3_column_int64(stmt, 0);
     sqlite_done(stmt);
@@ -80,9 +83,12 @@ int sqlite_probe(store *s, int64_t position, const char *id, store_head_info *he
   *same = position == 0;
   int result = sqlite_take_reader(self, &conn, error);
   if (result) return result;
-  sqlite3_stmt *stmt = sqlite_prepare(conn, self->sql[SQL_PROBE], error);
-  if (stmt) sqlite3_bind_int64(stmt, 1, position);
-  result = stmt ? sqlite_step(conn, stmt, error) : error->code;
+  sqlite3_stmt *stmt;
+  result = sqlite_prepare(conn, self->sql[SQL_PROBE], &stmt, error);
+  if (!result) {
+    sqlite3_bind_int64(stmt, 1, position);
+    result = sqlite_step(conn, stmt, error);
+  }
   if (result == SQLITE_ROW) {
     head->position = sqlite3_column_int64(stmt, 0);
     const char *newest = (const char *)sqlite3_column_text(stmt, 1), *there = (const char *)sqlite3_column_text(stmt, 2);
@@ -228,20 +234,18 @@ static void cursor_close(store_cursor *cursor) {
 
 static const store_cursor_backend cursor_backend = {.next = cursor_next, .close = cursor_close};
 
-static int new_cursor(sqlite_store *s, const annal_stream *streams, size_t count, sqlite_cursor **out, annal_error *error) {
+/* NULL: no memory. */
+static sqlite_cursor *new_cursor(sqlite_store *s, const annal_stream *streams, size_t count) {
   sqlite_cursor *c = base_calloc(s->base.env, 1, sizeof *c);
-  if (!c) return error_memory(error);
+  if (!c) return NULL;
   *c = (sqlite_cursor){.base = {.backend = &cursor_backend}, .s = s, .stream_count = count, .left = UINT64_MAX};
   buf_init(&c->texts, s->base.env);
   buf_init(&c->row_texts, s->base.env);
   c->interrupts = atomic_load(&s->interrupts);
   c->streams = count ? store_copy_streams(s->base.env, streams, count) : NULL;
-  if (count && !c->streams) {
-    cursor_close(&c->base);
-    return error_memory(error);
-  }
-  *out = c;
-  return ANNAL_OK;
+  if (!count || c->streams) return c;
+  cursor_close(&c->base);
+  return NULL;
 }
 
 /* Sets the bounds by the head and reads the first page, all with one connection. */
@@ -258,14 +262,13 @@ static int begin_read(sqlite_cursor *c, sqlite_conn *conn, int64_t before, annal
 
 int sqlite_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error) {
   sqlite_store *self = (sqlite_store *)s;
-  sqlite_cursor *c;
-  int result = new_cursor(self, selection->streams, selection->stream_count, &c, error);
-  if (result) return result;
+  sqlite_cursor *c = new_cursor(self, selection->streams, selection->stream_count);
+  if (!c) return error_memory(error);
   c->after = selection->after;
   c->reverse = selection->reverse;
   if (selection->limit) c->left = selection->limit;
   sqlite_conn *conn;
-  result = sqlite_take_reader(self, &conn, error);
+  int result = sqlite_take_reader(self, &conn, error);
   if (!result) {
     result = begin_read(c, conn, selection->before, error);
     sqlite_give_back(conn);
@@ -333,11 +336,10 @@ static int read_row_and_page(sqlite_cursor *c, sqlite_conn *conn, const char *ty
 int sqlite_read_row(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                     size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error) {
   sqlite_store *self = (sqlite_store *)s;
-  sqlite_cursor *c;
-  int result = new_cursor(self, streams, stream_count, &c, error);
-  if (result) return result;
+  sqlite_cursor *c = new_cursor(self, streams, stream_count);
+  if (!c) return error_memory(error);
   sqlite_conn *conn;
-  result = sqlite_take_reader(self, &conn, error);
+  int result = sqlite_take_reader(self, &conn, error);
   if (!result) {
     result = read_row_and_page(c, conn, type, fingerprint, id, row, error);
     sqlite_give_back(conn);

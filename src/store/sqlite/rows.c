@@ -15,11 +15,12 @@ static void bind_key(sqlite3_stmt *stmt, const store_row *row) {
 
 /* *position is -1 where there is no row. */
 static int find_position(sqlite_store *s, sqlite_conn *conn, const store_row *row, int64_t *position, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(conn, s->sql[SQL_ROW_POSITION], error);
-  if (!stmt) return error->code;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(conn, s->sql[SQL_ROW_POSITION], &stmt, error);
+  if (result) return result;
   *position = -1;
   bind_key(stmt, row);
-  int result = sqlite_step(conn, stmt, error);
+  result = sqlite_step(conn, stmt, error);
   if (result != SQLITE_ROW) return result == SQLITE_DONE ? ANNAL_OK : result;
   *position = sqlite3_column_int64(stmt, 0);
   sqlite_done(stmt);
@@ -27,15 +28,16 @@ static int find_position(sqlite_store *s, sqlite_conn *conn, const store_row *ro
 }
 
 static int write_row(sqlite_store *s, sqlite_conn *conn, const store_row *row, int sql, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(conn, s->sql[sql], error);
-  if (!stmt) return error->code;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(conn, s->sql[sql], &stmt, error);
+  if (result) return result;
   bind_key(stmt, row);
   sqlite3_bind_text64(stmt, 4, row->state, row->state_size, SQLITE_STATIC, SQLITE_UTF8);
   sqlite3_bind_text64(stmt, 5, row->data, row->data_size, SQLITE_STATIC, SQLITE_UTF8);
   sqlite3_bind_int64(stmt, 6, row->position);
   sqlite_bind(stmt, 7, row->latest_event_id);
   sqlite3_bind_int64(stmt, 8, base_now(s->base.env));
-  int result = sqlite_step(conn, stmt, error);
+  result = sqlite_step(conn, stmt, error);
   return result == SQLITE_DONE ? ANNAL_OK : result;
 }
 
@@ -170,9 +172,9 @@ static void build_query(sqlite_store *s, query *q, const store_query *asked, con
 }
 
 static int fill_page(sqlite_conn *conn, const query *q, row_page *page, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare_query(conn, q, error);
-  if (!stmt) return error->code;
-  int result;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare_query(conn, q, &stmt, error);
+  if (result) return result;
   while ((result = sqlite_step(conn, stmt, error)) == SQLITE_ROW) {
     store_row row;
     bool added = sqlite_get_row(stmt, &row);

@@ -64,7 +64,7 @@ static base_buf *each_name(schema_names *names, size_t i) {
   base_buf *all[] = {&names->events,     &names->projections,     &names->events_text, &names->projections_text,
                      &names->type_index, &names->type_index_text, &names->index,       &names->index_text,
                      &names->field,      &names->name_text};
-  return i < sizeof all / sizeof *all ? all[i] : NULL;
+  return i < sizeof all / sizeof all[0] ? all[i] : NULL;
 }
 
 static void index_name(const char *on, const char *field, char name[HASH_TEXT_BYTES + 6]) {
@@ -188,12 +188,10 @@ static int look_at_names(sqlite_store *s, sqlite_conn *conn, schema_found *found
 }
 
 static int look_at_meta(sqlite_store *s, sqlite_conn *conn, schema_found *found, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(conn, s->sql[SQL_META], error);
-  if (!stmt) {
-    if (error->code == ANNAL_INVALID) return store_fail_foreign(error, s->path, "annal_meta");
-    return error->code;
-  }
-  int result;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(conn, s->sql[SQL_META], &stmt, error);
+  if (result == ANNAL_INVALID) return store_fail_foreign(error, s->path, "annal_meta"); /* it has other columns */
+  if (result) return result;
   while ((result = sqlite_step(conn, stmt, error)) == SQLITE_ROW) {
     const char *key = (const char *)sqlite3_column_text(stmt, 0);
     if (!key) continue;
@@ -266,7 +264,7 @@ typedef struct declaring {
 static int declare_fields(declaring *d, const char *on, const char *prefix, const char *file, const char *const *fields,
                           size_t count, annal_error *error) {
   for (size_t i = 0; i < count; i++) {
-    bool there, same;
+    bool there = false, same = false;
     int result = meta_value(d->conn, prefix, fields[i], NULL, &there, &same, error);
     if (result) return result;
     if (there) continue;
@@ -328,7 +326,7 @@ static int declare_own_indexes(declaring *d, annal_error *error) {
     const annal_index *index = &options->indexes[i];
     char what[32];
     snprintf(what, sizeof what, "index:%s:", index->on);
-    bool there, same;
+    bool there = false, same = false;
     int result = meta_value(d->conn, what, index->name, index->sql, &there, &same, error);
     if (result) return result;
     if (there && !same)
@@ -361,9 +359,10 @@ static int declare_all(declaring *d, annal_error *error) {
 static int set_wal(sqlite_store *s, sqlite_conn *conn, annal_error *error) {
   if (s->memory) return ANNAL_OK;
   for (;;) {
-    sqlite3_stmt *stmt = sqlite_prepare(conn, "PRAGMA journal_mode = WAL", error);
-    if (!stmt) return error->code;
-    int result = sqlite_step(conn, stmt, error);
+    sqlite3_stmt *stmt;
+    int result = sqlite_prepare(conn, "PRAGMA journal_mode = WAL", &stmt, error);
+    if (result) return result;
+    result = sqlite_step(conn, stmt, error);
     if (result == SQLITE_ROW) {
       bool wal = sqlite3_stricmp((const char *)sqlite3_column_text(stmt, 0), "wal") == 0;
       sqlite_done(stmt);

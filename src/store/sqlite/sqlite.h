@@ -96,10 +96,10 @@ bool sqlite_interrupted(const sqlite_conn *conn);
 
 /* ---- Running SQL (statement.c) ----------------------------------------------------------------------------------------- */
 
-/* The statement of this text, from the connection's cache, reset and without values; NULL with an error. */
-sqlite3_stmt *sqlite_prepare(sqlite_conn *conn, const char *sql, annal_error *error);
+/* The statement of this text, from the connection's cache, reset and without values. */
+int sqlite_prepare(sqlite_conn *conn, const char *sql, sqlite3_stmt **stmt, annal_error *error);
 /* A query's text and parameters, which stay borrowed until sqlite_done. */
-sqlite3_stmt *sqlite_prepare_query(sqlite_conn *conn, const query *q, annal_error *error);
+int sqlite_prepare_query(sqlite_conn *conn, const query *q, sqlite3_stmt **stmt, annal_error *error);
 void sqlite_bind(sqlite3_stmt *stmt, int number, const char *text); /* NULL is NULL; borrowed until sqlite_done */
 /* SQLITE_ROW, SQLITE_DONE, or a negative code of annal's with its error. After anything but a row the statement is done with. */
 int sqlite_step(sqlite_conn *conn, sqlite3_stmt *stmt, annal_error *error);
@@ -149,7 +149,7 @@ int sqlite_read(store *s, const annal_selection *selection, store_cursor **curso
 int sqlite_read_row(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                     size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
 int sqlite_put_rows(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error); /* rows.c */
-int sqlite_query_rows(store *s, const store_query *query, store_each_row *each, void *context, annal_error *error);
+int sqlite_query_rows(store *s, const store_query *asked, store_each_row *each, void *context, annal_error *error);
 int sqlite_check(store *s, store_finding *finding, void *context, uint64_t *findings, annal_error *error); /* inspect.c */
 
 int sqlite_watch_open(store *s, store_watch **watch, annal_error *error); /* watch.c */

@@ -38,17 +38,14 @@ static sqlite_statement *make_room(sqlite_conn *conn) {
   return oldest;
 }
 
-sqlite3_stmt *sqlite_prepare(sqlite_conn *conn, const char *sql, annal_error *error) {
+int sqlite_prepare(sqlite_conn *conn, const char *sql, sqlite3_stmt **stmt, annal_error *error) {
   uint64_t hash = hash_of(sql);
-  sqlite3_stmt *stmt = find(conn, sql, hash);
-  if (stmt) return stmt;
-  int code = sqlite3_prepare_v3(conn->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
-  if (code != SQLITE_OK) {
-    sqlite_fail(conn, code, error);
-    return NULL;
-  }
-  *make_room(conn) = (sqlite_statement){.stmt = stmt, .hash = hash, .used = ++conn->statement_count};
-  return stmt;
+  *stmt = find(conn, sql, hash);
+  if (*stmt) return ANNAL_OK;
+  int code = sqlite3_prepare_v3(conn->db, sql, -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL);
+  if (code != SQLITE_OK) return sqlite_fail(conn, code, error);
+  *make_room(conn) = (sqlite_statement){.stmt = *stmt, .hash = hash, .used = ++conn->statement_count};
+  return ANNAL_OK;
 }
 
 void sqlite_forget_statements(sqlite_conn *conn) {
@@ -62,18 +59,15 @@ void sqlite_forget_statements(sqlite_conn *conn) {
 
 void sqlite_bind(sqlite3_stmt *stmt, int number, const char *text) { sqlite3_bind_text(stmt, number, text, -1, SQLITE_STATIC); }
 
-sqlite3_stmt *sqlite_prepare_query(sqlite_conn *conn, const query *q, annal_error *error) {
-  if (q->failed || q->sql.failed) {
-    error_memory(error);
-    return NULL;
-  }
-  sqlite3_stmt *stmt = sqlite_prepare(conn, q->sql.bytes, error);
-  for (size_t i = 0; stmt && i < q->count; i++) {
+int sqlite_prepare_query(sqlite_conn *conn, const query *q, sqlite3_stmt **stmt, annal_error *error) {
+  if (q->failed || q->sql.failed) return error_memory(error);
+  int result = sqlite_prepare(conn, q->sql.bytes, stmt, error);
+  for (size_t i = 0; !result && i < q->count; i++) {
     const query_param *param = &q->params[i];
-    if (param->text) sqlite_bind(stmt, (int)i + 1, param->text);
-    else sqlite3_bind_int64(stmt, (int)i + 1, param->integer);
+    if (param->text) sqlite_bind(*stmt, (int)i + 1, param->text);
+    else sqlite3_bind_int64(*stmt, (int)i + 1, param->integer);
   }
-  return stmt;
+  return result;
 }
 
 void sqlite_done(sqlite3_stmt *stmt) {
@@ -92,9 +86,9 @@ int sqlite_step(sqlite_conn *conn, sqlite3_stmt *stmt, annal_error *error) {
 }
 
 int sqlite_run(sqlite_conn *conn, const char *sql, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(conn, sql, error);
-  if (!stmt) return error->code;
-  int result;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(conn, sql, &stmt, error);
+  if (result) return result;
   do result = sqlite_step(conn, stmt, error);
   while (result == SQLITE_ROW);
   return result == SQLITE_DONE ? ANNAL_OK : result;
@@ -116,8 +110,7 @@ void sqlite_rollback(sqlite_conn *conn) {
   if (sqlite3_get_autocommit(conn->db)) return; /* SQLite has rolled back by itself */
   sqlite3_stmt *stmt;
   annal_error ignored;
-  stmt = sqlite_prepare(conn, "ROLLBACK", &ignored);
-  if (!stmt) { /* no memory for a statement of two words: exec may still find it */
+  if (sqlite_prepare(conn, "ROLLBACK", &stmt, &ignored)) { /* no memory for a statement of two words: exec may still find it */
     sqlite3_exec(conn->db, "ROLLBACK", NULL, NULL, NULL);
     return;
   }
@@ -126,14 +119,14 @@ void sqlite_rollback(sqlite_conn *conn) {
 }
 
 int sqlite_commit(sqlite_conn *conn, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(conn, "COMMIT", error);
-  if (!stmt) {
-    int result = error->code;
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(conn, "COMMIT", &stmt, error);
+  if (result) {
     sqlite_rollback(conn);
     return result;
   }
   int code = sqlite3_step(stmt);
-  int result = code == SQLITE_DONE ? ANNAL_OK : sqlite_fail(conn, code, error);
+  result = code == SQLITE_DONE ? ANNAL_OK : sqlite_fail(conn, code, error);
   sqlite_done(stmt);
   if (!result) return ANNAL_OK;
   /* The frames, the last one with its mark of a commit, may lie in the log although their flush failed. The next commit writes

@@ -27,9 +27,10 @@ struct store_watch {
 };
 
 static int read_version(store_watch *w, int64_t *version, annal_error *error) {
-  sqlite3_stmt *stmt = sqlite_prepare(&w->conn, "PRAGMA data_version", error);
-  if (!stmt) return error->code;
-  int result = sqlite_step(&w->conn, stmt, error);
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(&w->conn, "PRAGMA data_version", &stmt, error);
+  if (result) return result;
+  result = sqlite_step(&w->conn, stmt, error);
   if (result != SQLITE_ROW)
     return result < 0 ? result : error_set(error, ANNAL_CORRUPT, NULL, "%s has no data_version", w->s->path);
   *version = sqlite3_column_int64(stmt, 0);
@@ -123,7 +124,7 @@ int sqlite_watch_wait(store_watch *w, int64_t deadline, annal_error *error) {
       return ANNAL_OK;
     }
     take_hints(w);
-    int64_t version;
+    int64_t version = 0;
     int result = read_version(w, &version, error);
     if (result) return result;
     if (version != w->version) {
