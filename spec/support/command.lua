@@ -8,6 +8,12 @@ if not command.build:find "^/" then command.build = shell.run { "pwd" } .. "/" .
 command.path = command.build .. "/annal"
 command.root = shell.run { "pwd" }
 
+-- A preloaded sanitizer is for the interpreter of the specs. The command, where it was built with one, looks for leaks too.
+local function environment(list)
+  list[#list + 1] = "-u LD_PRELOAD -u ANNAL_STORE -u ANNAL_APP -u COLUMNS"
+  list[#list + 1] = 'ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=1"'
+end
+
 -- Runs `annal` with these arguments. Options: input (text), env (table), cwd, into (a shell's redirection or pipe for stdout).
 -- Answers { out, err, code }.
 function command.run(arguments, options)
@@ -15,7 +21,9 @@ function command.run(arguments, options)
   local place = shell.temporary_directory()
   local words = { command.path, table.unpack(arguments) }
   -- A home and a directory without anybody's own settings: only what the test gives counts.
-  local parts = { "cd " .. shell.quote(options.cwd or place) .. " &&", "env -u ANNAL_STORE -u ANNAL_APP HOME=" .. place }
+  local parts = { "cd " .. shell.quote(options.cwd or place) .. " && env" }
+  environment(parts)
+  parts[#parts + 1] = "HOME=" .. place
   for name, value in pairs(options.env or {}) do parts[#parts + 1] = name .. "=" .. shell.quote(value) end
   if options.wrap then parts[#parts + 1] = options.wrap end
   parts[#parts + 1] = shell.line(words)
@@ -47,8 +55,9 @@ function command.on_terminal(arguments, steps, options)
   local place = shell.temporary_directory()
   local pty = command.build .. "/spec/support/pty"
   local words = { pty, "-c", tostring(options.columns or 80), command.path, table.unpack(arguments) }
-  local parts = { "cd " .. shell.quote(options.cwd or place) .. " && env -u ANNAL_STORE -u ANNAL_APP -u COLUMNS TERM=xterm",
-    "HOME=" .. shell.quote(options.home or place) }
+  local parts = { "cd " .. shell.quote(options.cwd or place) .. " && env" }
+  environment(parts)
+  parts[#parts + 1] = "TERM=xterm HOME=" .. shell.quote(options.home or place)
   for name, value in pairs(options.env or {}) do parts[#parts + 1] = name .. "=" .. shell.quote(value) end
   parts[#parts + 1] = shell.line(words)
   shell.write(place .. "/in", table.concat(steps, "\n") .. "\n")

@@ -128,12 +128,9 @@ int main(int count, char **arguments) {
   }
   while (fgets(line, sizeof line, stdin)) {
     line[strcspn(line, "\n")] = 0;
-    if (strncmp(line, "expect ", 7) == 0)
-      expect(line + 7);
-    else if (strncmp(line, "send ", 5) == 0)
-      type(line + 5);
-    else if (line[0])
-      give_up(line);
+    if (strncmp(line, "expect ", 7) == 0) expect(line + 7);
+    else if (strncmp(line, "send ", 5) == 0) type(line + 5);
+    else if (line[0]) give_up(line);
   }
   int code = ended();
   fwrite(seen, 1, seen_size, stdout);

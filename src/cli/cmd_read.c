@@ -11,12 +11,14 @@ typedef struct reading {
   cli *c;
   base_buf text; /* one document, or for people a JSON array of some events */
   size_t count;  /* events in it */
+  bool shown;    /* something was; nothing at all is said in words */
   int code;
 } reading;
 
 static int flush_piece(reading *r) {
-  if (r->count == 0) return CLI_DONE;
-  buf_char(&r->text, ']');
+  if (r->count == 0 && r->shown) return CLI_DONE;
+  buf_text(&r->text, r->count ? "]" : "[]");
+  r->shown = true;
   annal_error error;
   int code = CLI_FAILED;
   if (r->text.failed) code = (error_memory(&error), cli_fail(r->c, &error));
