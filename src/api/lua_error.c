@@ -35,15 +35,16 @@ void face_push_error(lua_State *L, const annal_error *error) {
 
 int face_raise(lua_State *L, const annal_error *error) {
   face_push_error(L, error);
-  return lua_error(L);
+  lua_error(L);
+  __builtin_unreachable(); /* lua.h does not tell the compiler that lua_error never returns */
 }
 
 #define MESSAGE_BYTES sizeof(((annal_error *)0)->message)
 
-static int raise_misuse(lua_State *L, const char *where, const char *subject, const char *message) {
+FACE_RAISES static void raise_misuse(lua_State *L, const char *where, const char *subject, const char *message) {
   annal_error error;
   error_set(&error, ANNAL_MISUSE, where, "%s%s%s", subject, subject[0] ? " " : "", message);
-  return face_raise(L, &error);
+  face_raise(L, &error);
 }
 
 int face_misuse(lua_State *L, const char *where, const char *format, ...) {
@@ -52,7 +53,7 @@ int face_misuse(lua_State *L, const char *where, const char *format, ...) {
   va_start(arguments, format);
   vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
-  return raise_misuse(L, where, "", message);
+  raise_misuse(L, where, "", message);
 }
 
 int face_wrong(lua_State *L, const char *where, const char *format, ...) {
@@ -61,7 +62,7 @@ int face_wrong(lua_State *L, const char *where, const char *format, ...) {
   va_start(arguments, format);
   vsnprintf(message, sizeof message, format, arguments);
   va_end(arguments);
-  return raise_misuse(L, where, where[0] ? where : "the argument", message);
+  raise_misuse(L, where, where[0] ? where : "the argument", message);
 }
 
 /* [-0, +1, m] The raw field as text, "" when it is none: somebody may have changed the table. */

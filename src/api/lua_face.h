@@ -20,12 +20,15 @@
 
 /* [-0, +1, m] The table { code, message, where, retryable, sqlstate, in_doubt } that is raised for `error`. */
 void face_push_error(lua_State *L, const annal_error *error);
-/* [-0, +0, e] Raises it. The answer is for `return face_raise(…)`. */
-int face_raise(lua_State *L, const annal_error *error);
+/* What is marked so does not return; and has a type for the sake of `return face_raise(…)`. */
+#define FACE_RAISES __attribute__((__noreturn__))
+
+/* [-0, +0, e] Raises it. */
+FACE_RAISES int face_raise(lua_State *L, const annal_error *error);
 /* [-0, +0, e] Raises `misuse`; `where` is the path of the argument or "". */
-int face_misuse(lua_State *L, const char *where, const char *format, ...) ANNAL_PRINTF(3, 4);
+FACE_RAISES int face_misuse(lua_State *L, const char *where, const char *format, ...) ANNAL_PRINTF(3, 4);
 /* [-0, +0, e] Likewise, with the place as the subject of the sentence: face_wrong(L, "limit", "must be …"). */
-int face_wrong(lua_State *L, const char *where, const char *format, ...) ANNAL_PRINTF(3, 4);
+FACE_RAISES int face_wrong(lua_State *L, const char *where, const char *format, ...) ANNAL_PRINTF(3, 4);
 /* [-0, +0, m] */
 void face_open_errors(lua_State *L);
 
@@ -59,7 +62,7 @@ void face_path_at(char out[FACE_WHERE_BYTES], const char *where, lua_Integer num
 /* [-0, +0, e] The table at `index` has no other keys than `keys` (ended by NULL); `what` names it: "option of store:events". */
 void face_check_keys(lua_State *L, int index, const char *where, const char *what, const char *const *keys);
 /* [-0, +0, e] The key is none: says so, with a hint or with the word that this version does not have it yet. */
-int face_unknown(lua_State *L, const char *where, const char *what, const char *key, const char *const *keys);
+FACE_RAISES int face_unknown(lua_State *L, const char *where, const char *what, const char *key, const char *const *keys);
 /* [-0, +1, -] The raw field; answers its type. */
 int face_field(lua_State *L, int index, const char *key);
 /* [-0, +0, e] Length of the list at `index`: keys exactly 1..n, n at least 1. */

@@ -61,9 +61,9 @@ static const char *nearest(const char *key, const char *const *keys) {
 int face_unknown(lua_State *L, const char *where, const char *what, const char *key, const char *const *keys) {
   char shown[96];
   text_show(key, shown);
-  if (is_not_yet(what, key)) return face_misuse(L, where, "this version does not have \"%s\", %s, yet", shown, what);
+  if (is_not_yet(what, key)) face_misuse(L, where, "this version does not have \"%s\", %s, yet", shown, what);
   const char *near = nearest(key, keys);
-  if (near) return face_misuse(L, where, "\"%s\" is no %s; did you mean \"%s\"?", shown, what, near);
+  if (near) face_misuse(L, where, "\"%s\" is no %s; did you mean \"%s\"?", shown, what, near);
   luaL_Buffer known;
   luaL_buffinit(L, &known);
   for (const char *const *k = keys; *k; k++) {
@@ -71,7 +71,7 @@ int face_unknown(lua_State *L, const char *where, const char *what, const char *
     luaL_addstring(&known, *k);
   }
   luaL_pushresult(&known);
-  return face_misuse(L, where, "\"%s\" is no %s; there are: %s", shown, what, lua_tostring(L, -1));
+  face_misuse(L, where, "\"%s\" is no %s; there are: %s", shown, what, lua_tostring(L, -1));
 }
 
 /* ---- What one call needs ----------------------------------------------------------------------------------------------- */
