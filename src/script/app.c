@@ -23,19 +23,19 @@ static int load_app(script_app *app, const char *directory, annal_error *error) 
   return code ? code : state_create(app, &app->idle, error);
 }
 
-int script_load(const base_env *env, const script_options *options, const char *directory, script_app **out, annal_error *error) {
-  script_app *app = base_calloc(env, 1, sizeof *app);
-  if (!app) return error_memory(error);
-  app->env = env;
-  app->options = *options;
-  if (app->options.budget <= 0) app->options.budget = LIMIT_BUDGET;
-  if (app->options.memory == 0) app->options.memory = LIMIT_SCRIPT_MEMORY;
-  arena_init(&app->arena, env);
-  atomic_init(&app->references, 1);
-  pthread_mutex_init(&app->lock, NULL);
-  int code = load_app(app, directory, error);
-  if (code) destroy_app(app);
-  else *out = app;
+int script_load(const base_env *env, const script_options *options, const char *directory, script_app **app, annal_error *error) {
+  script_app *made = base_calloc(env, 1, sizeof *made);
+  if (!made) return error_memory(error);
+  made->env = env;
+  made->options = *options;
+  if (made->options.budget <= 0) made->options.budget = LIMIT_BUDGET;
+  if (made->options.memory == 0) made->options.memory = LIMIT_SCRIPT_MEMORY;
+  arena_init(&made->arena, env);
+  atomic_init(&made->references, 1);
+  pthread_mutex_init(&made->lock, NULL);
+  int code = load_app(made, directory, error);
+  if (code) destroy_app(made);
+  else *app = made;
   return code;
 }
 
@@ -52,17 +52,17 @@ const char *script_directory(const script_app *app) { return app->directory; }
 
 /* ---- The pool ---------------------------------------------------------------------------------------------------------- */
 
-int script_acquire(script_app *app, script_state **out, annal_error *error) {
+int script_acquire(script_app *app, script_state **state, annal_error *error) {
   pthread_mutex_lock(&app->lock);
-  script_state *state = app->idle;
-  if (state) app->idle = state->next;
+  script_state *taken = app->idle;
+  if (taken) app->idle = taken->next;
   pthread_mutex_unlock(&app->lock);
-  if (!state) {
-    int code = state_create(app, &state, error);
+  if (!taken) {
+    int code = state_create(app, &taken, error);
     if (code) return code;
   }
   script_retain(app); /* a state keeps its generation alive */
-  *out = state;
+  *state = taken;
   return 0;
 }
 

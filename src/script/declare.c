@@ -261,10 +261,13 @@ static int helper_seal(lua_State *L) {
   return 1;
 }
 
-/* near(name, table) → the key of the table that is a slip of the fingers away, or nil */
-static int helper_near(lua_State *L) {
+/* hint(name, table) → " (did you mean x?)" for the key that is a slip of the fingers away, or "" */
+static int helper_hint(lua_State *L) {
   luaL_checktype(L, 2, LUA_TTABLE);
-  sandbox_push_near(L, 2, luaL_checkstring(L, 1));
+  lua_settop(L, 2);
+  if (lua_type(L, 1) == LUA_TSTRING) sandbox_push_near(L, 2, lua_tostring(L, 1));
+  lua_pushstring(L, "");
+  if (lua_type(L, 3) == LUA_TSTRING && lua_gettop(L) == 4) lua_pushfstring(L, " (did you mean %s?)", lua_tostring(L, 3));
   return 1;
 }
 
@@ -342,7 +345,7 @@ static void push_helpers(lua_State *L) {
                                      {"declaration", helper_declaration},
                                      {"show", helper_show},
                                      {"seal", helper_seal},
-                                     {"near", helper_near},
+                                     {"hint", helper_hint},
                                      {"is_plain", helper_is_plain},
                                      {"is_text", helper_is_text},
                                      {"is_identifier", helper_is_identifier},

@@ -120,7 +120,7 @@ void script_push_event(script_state *state, const annal_event *event) {
   lua_State *L = state->L;
   if (state->event != event) state->event_serial++;
   state->event = event;
-  lua_createtable(L, 0, 4); /* the number, data, and two more fields before it has to grow */
+  lua_createtable(L, 0, 2); /* the number and data: most handlers look at nothing else */
   lua_pushinteger(L, state->event_serial);
   lua_rawsetp(L, -2, &serial_key);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_key);

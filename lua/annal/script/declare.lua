@@ -1,7 +1,7 @@
 -- What scripts declare: events, projections, reducers. Here each declaration is checked by itself; what it says about others is
 -- checked by resolve.lua, when all files have been run, so that the order of files does not matter.
 local c, types, later = ...
-local fail, near, entry, show = c.fail, c.near, c.entry, c.show
+local fail, hint, show = c.fail, c.hint, c.show
 
 local declared = { events = {}, projections = {} } -- by name
 local begun = {} -- declarations whose table has not come yet
@@ -10,10 +10,7 @@ local reducers = {} -- reducer object → { init, on, where }
 local function check_keys(where, what, definition, allowed)
   if not c.is_plain(definition) then fail(where, "%s takes a table, not %s", what, show(definition)) end
   for key in pairs(definition) do
-    if not allowed[key] then
-      local hint = type(key) == "string" and near(key, allowed)
-      fail(where, "%s has no key %s%s", what, show(key), hint and " (did you mean " .. hint .. "?)" or "")
-    end
+    if not allowed[key] then fail(where, "%s has no key %s%s", what, show(key), hint(key, allowed)) end
     if type(allowed[key]) == "string" then fail(where, "%s: %s: %s", what, key, allowed[key]) end
   end
 end
@@ -21,7 +18,9 @@ end
 -- `word "NAME" { … }`: the name now, the table in a second call.
 local function named(word, kind, define)
   return c.declaration(function(where, name, extra)
-    if type(name) ~= "string" then fail(where, "%s is followed by its name, not by %s: %s \"NAME\" { … }", word, show(name), word) end
+    if type(name) ~= "string" then
+      fail(where, "%s is followed by its name, not by %s: %s \"NAME\" { … }", word, show(name), word)
+    end
     local problem = c.name_fault(name)
     if problem then fail(where, "%s: its name %s", word, problem) end
     if extra ~= nil then fail(where, "%s %s takes its table in a second call: %s \"%s\" { … }", word, name, word, name) end
@@ -29,7 +28,7 @@ local function named(word, kind, define)
     if earlier then fail(where, "%s %s is declared twice: first at %s", word, name, earlier.where) end
     local record = { name = name, where = where, file = c.file() }
     declared[kind][name] = record
-    begun[#begun + 1] = { what = word .. " " .. name, where = where, record = record }
+    begun[#begun + 1] = { word = word, what = word .. " " .. name, where = where, record = record }
     return c.declaration(function(_, definition)
       if record.defined then fail(where, "%s %s has two tables", word, name) end
       define(where, word .. " " .. name, record, definition)
@@ -43,8 +42,11 @@ end
 local event_keys = { version = true, schema = true, validate = true }
 for key, reason in pairs(later.event_keys) do event_keys[key] = reason end
 
-local function is_positive(value)
-  return math.type(value) == "integer" and value > 0 and value <= 0x7fffffff
+local function check_version(where, what, version)
+  if math.type(version) ~= "integer" or version < 1 or version > 0x7fffffff then
+    fail(where, "%s: version is an integer from 1, not %s", what, show(version))
+  end
+  return version
 end
 
 local event = named("event", "events", function(where, what, record, definition)
@@ -54,15 +56,12 @@ local event = named("event", "events", function(where, what, record, definition)
   if c.is_plain(definition.schema) then -- the long form is known by its plain table `schema`
     check_keys(where, what, definition, event_keys)
     fields = definition.schema
-    if definition.version ~= nil then
-      if not is_positive(definition.version) then fail(where, "%s: version is an integer from 1, not %s", what, show(definition.version)) end
-      record.version = definition.version
-    end
+    if definition.version ~= nil then record.version = check_version(where, what, definition.version) end
     if definition.validate ~= nil and type(definition.validate) ~= "function" then
       fail(where, "%s: validate is a function of the data, not %s", what, show(definition.validate))
     end
     record.validate = definition.validate
-  elseif type(definition.validate) == "function" or type(definition.upcast) == "table" and not types.is_type(definition.upcast) then
+  elseif type(definition.validate) == "function" or c.is_plain(definition.upcast) then
     fail(where, "%s: the long form needs its fields in a table `schema`", what)
   end
   record.fields = types.describe_fields(where, what, fields)
@@ -107,7 +106,8 @@ end)
 -- ---- Projections ----------------------------------------------------------------------------------------------------------
 
 local projection_keys = {
-  by = true, streams = true, ids = true, fields = true, init = true, on = true, view = true, shape = true, keep = true, version = true,
+  by = true, streams = true, ids = true, fields = true, init = true, on = true, view = true, shape = true, keep = true,
+  version = true,
 }
 
 local function check_fields(where, what, fields)
@@ -120,8 +120,10 @@ local function check_fields(where, what, fields)
     end
     local fold = reducers[value]
     if not fold then
-      local hint = c.is_plain(value) and ": write reducer { … }" or value == true and ": the included file returns nothing" or ""
-      fail(where, "%s: fields.%s is %s, not a reducer%s", what, name, show(value), hint)
+      local way = ""
+      if c.is_plain(value) then way = ": write reducer { … }" end
+      if value == true then way = ": the included file returns nothing" end
+      fail(where, "%s: fields.%s is %s, not a reducer%s", what, name, show(value), way)
     end
     list[#list + 1] = { name = name, init = fold.init, on = fold.on, where = fold.where }
   end
@@ -139,7 +141,9 @@ local function check_by(where, what, by)
     if not c.is_identifier(by) then fail(where, "%s: by: %s is no name of an identifier", what, show(by)) end
     return by
   end
-  if not c.is_plain(by) then fail(where, "%s: by is an identifier, or a table from event types to identifiers, not %s", what, show(by)) end
+  if not c.is_plain(by) then
+    fail(where, "%s: by is an identifier, or a table from event types to identifiers, not %s", what, show(by))
+  end
   if is_empty(by) then fail(where, "%s: by is an empty table", what) end
   local copy = {}
   for name, identifier in pairs(by) do
@@ -168,14 +172,18 @@ local function check_streams(where, what, record, definition)
   end
 end
 
+local function check_shape(where, what, shape)
+  if shape == nil then return nil end
+  if types.is_type(shape) then return types.describe(where, what .. ": shape", shape) end
+  if not c.is_plain(shape) then fail(where, "%s: shape is a table of types, not %s", what, show(shape)) end
+  return { type = "object", fields = types.describe_fields(where, what .. ": shape", shape) }
+end
+
 local projection = named("projection", "projections", function(where, what, record, definition)
   check_keys(where, what, definition, projection_keys)
   check_streams(where, what, record, definition)
   record.by = check_by(where, what, definition.by)
-  if definition.version ~= nil and not is_positive(definition.version) then
-    fail(where, "%s: version is an integer from 1, not %s", what, show(definition.version))
-  end
-  record.version = definition.version
+  if definition.version ~= nil then record.version = check_version(where, what, definition.version) end
   local def = { view = check_function(where, what, "view", definition.view) }
   if definition.fields ~= nil then
     if definition.init ~= nil or definition.on ~= nil then
@@ -188,10 +196,7 @@ local projection = named("projection", "projections", function(where, what, reco
     check_fold(where, what, definition)
     def.whole = copy_fold(definition)
   end
-  local shape = definition.shape
-  if types.is_type(shape) then record.shape = types.describe(where, what .. ": shape", shape)
-  elseif c.is_plain(shape) then record.shape = { type = "object", fields = types.describe_fields(where, what .. ": shape", shape) }
-  elseif shape ~= nil then fail(where, "%s: shape is a table of types, not %s", what, show(shape)) end
+  record.shape = check_shape(where, what, definition.shape)
   record.def = def
 end)
 

@@ -1,15 +1,15 @@
 -- What declarations say about each other, once all files have been run. Answers the records as C takes them, each list in
 -- bytewise order of name:
 --   events      { name, where, version, fields, validate? }
---   projections { name, where, file, keep, version?, types = { … }, by = { { identifier, types } … }, streams?, ids?, shape?, def }
+--   projections { name, where, file, keep, version?, types = { … }, by = { { identifier, types } … }, streams?, ids?, shape?,
+--                 def } with def as script_push_projection pushes it
 local c, declarations = ...
-local fail, near, show = c.fail, c.near, c.show
+local fail, hint, show = c.fail, c.hint, c.show
 local declared, begun = declarations.declared, declarations.begun
 
 local function check_event_type(where, what, name)
   if declared.events[name] then return end
-  local hint = near(name, declared.events)
-  fail(where, "%s: there is no event %s%s", what, show(name), hint and " (did you mean " .. hint .. "?)" or "")
+  fail(where, "%s: there is no event %s%s", what, show(name), hint(name, declared.events))
 end
 
 -- The types that a projection has handlers for, each handler checked.
@@ -34,11 +34,11 @@ local function check_identifier(record, name, identifier)
   local what, fields = "projection " .. record.name, declared.events[name].fields
   local field = fields[identifier]
   if not field then
-    local hint = near(identifier, fields)
-    fail(record.where, "%s: by: event %s has no field %s%s", what, name, identifier, hint and " (did you mean " .. hint .. "?)" or "")
+    fail(record.where, "%s: by: event %s has no field %s%s", what, name, identifier, hint(identifier, fields))
   end
   if not selectable[field.type] then
-    fail(record.where, "%s: by: %s of event %s is an %s, so that no event can be selected by it", what, identifier, name, field.type)
+    fail(record.where, "%s: by: %s of event %s is of type %s, by which no event can be selected", what, identifier, name,
+      field.type)
   end
 end
 
@@ -79,7 +79,9 @@ end
 
 return function()
   for _, one in ipairs(begun) do
-    if not one.record.defined then fail(one.where, "%s has no table: write %s \"%s\" { … }", one.what, one.what:match "^%a+", one.record.name) end
+    if not one.record.defined then
+      fail(one.where, "%s has no table: write %s \"%s\" { … }", one.what, one.word, one.record.name)
+    end
   end
   for _, record in pairs(declared.projections) do
     record.types = handled_types(record)

@@ -1,7 +1,7 @@
 -- The types of schemas: t.string, t.array(of) and so on. A type is an opaque object for scripts; what it stands for is a plain
 -- description, { type = "string", min = 1 }, which C compiles and fingerprints hash.
 local c = ...
-local fail, near, entry, show = c.fail, c.near, c.entry, c.show
+local fail, hint, entry, show = c.fail, c.hint, c.entry, c.show
 
 local description_of = {} -- type object → its description
 local factory_of = {} -- function → how it is written, for hints
@@ -49,10 +49,7 @@ end
 local function check_options(where, what, options, allowed)
   if not c.is_plain(options) then fail(where, "%s takes a table of options, not %s", what, show(options)) end
   for name in pairs(options) do
-    if not allowed[name] then
-      local hint = type(name) == "string" and near(name, allowed)
-      fail(where, "%s has no option %s%s", what, show(name), hint and " (did you mean " .. hint .. "?)" or "")
-    end
+    if not allowed[name] then fail(where, "%s has no option %s%s", what, show(name), hint(name, allowed)) end
   end
 end
 

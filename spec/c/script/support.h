@@ -42,6 +42,6 @@ void expect_refused(const char *text, const char *where, const char *message);
 int run_validate(const char *body, const char *data, const script_options *options, annal_error *error);
 /* The same where `body` is statements that have to end without an error: fails the test otherwise. */
 void expect_runs(const char *body);
-void expect_fails(const char *body, int code, const char *message);
+void expect_fails(const char *body, int wanted, const char *message);
 
 #endif

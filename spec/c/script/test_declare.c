@@ -131,7 +131,7 @@ static void projections_are_checked(void **unused) {
       {EVENT "projection 'P' { " ON ", by = 5 }", "app.lua:2", "by is an identifier, or a table"},
       {EVENT "projection 'P' { " ON ", by = 'ids' }", "app.lua:2", "by: event E has no field ids (did you mean id?)"},
       {EVENT "projection 'P' { " ON ", by = 'l' }", "app.lua:2",
-       "by: l of event E is an array, so that no event can be selected by it"},
+       "by: l of event E is of type array, by which no event can be selected"},
       {EVENT "projection 'P' { " ON ", by = {} }", "app.lua:2", "by is an empty table"},
       {EVENT "projection 'P' { " ON ", by = { F = 'id' } }", "app.lua:2", "by names no identifier for event E"},
       {EVENT "event 'F' { id = t.string }\nprojection 'P' { " ON ", by = { E = 'id', F = 'id' } }", "app.lua:3",

@@ -377,7 +377,7 @@ static void streams_come_from_a_function(void **unused) {
   annal_error error;
   script_streams streams;
   open_app(STREAMS_APP "projection 'P' { " HANDLERS ", streams = function(id) return { { types = { 'A', 'B' }, data = { id = id, "
-                                                    "b = { 1, true, 'z' } } }, { types = { 'B' } }, { all = true } } end }");
+                       "b = { 1, true, 'z' } } }, { types = { 'B' } }, { all = true } } end }");
   assert_int_equal(streams_of("x", &streams, &error), 0);
   assert_int_equal(streams.count, 3);
   const annal_stream *first = &streams.streams[0];

@@ -188,7 +188,7 @@ static void an_error_tells_place_and_way(void **unused) {
   assert_int_equal(code, ANNAL_SCRIPT);
   assert_string_equal(error.where, "app.lua:2");
   assert_string_equal(error.message, "validate of E: attempt to index a nil value (local 't') (called from app.lua:3)");
-  code = run_validate("error({ message = 'from a table' })", "{}", &options, &error);
+  run_validate("error({ message = 'from a table' })", "{}", &options, &error);
   assert_string_equal(error.message, "validate of E: from a table");
   assert_string_equal(error.where, "app.lua:1");
   run_validate("error(setmetatable({}, { __tostring = function() while true do end end }))", "{}", &options, &error);
