@@ -269,7 +269,7 @@ static int save_gathered(import *m, annal_error *error) {
   int failed = save_lines(m, 0, m->count, error);
   m->count = 0;
   buf_clear(&m->text);
-  out_progress(m->c, "imported", m->stored + m->already, m->started, false);
+  if (m->stored + m->already) out_progress(m->c, "imported", m->stored + m->already, m->started, false);
   return failed;
 }
 
@@ -330,12 +330,10 @@ static int import_file(cli *c, import *m) {
   buf_init(&m->canonical, &c->env);
   buf_init(&m->text, &c->env);
   int failed = import_lines(m, &error);
-  bool any = m->stored + m->already > 0;
-  if (any) out_progress(c, "imported", m->stored + m->already, m->started, true);
+  unsigned long long known = m->stored + m->already;
+  if (known) out_progress(c, "imported", known, m->started, true);
   int code = failed ? cli_fail(c, &error) : say(m);
-  if (failed && any)
-    fprintf(stderr, "annal: %llu events are stored; the same import run again goes on from there\n",
-            (unsigned long long)(m->stored + m->already));
+  if (failed && known) fprintf(stderr, "annal: %llu events are stored; the same import run again goes on from there\n", known);
   buf_free(&m->input);
   buf_free(&m->canonical);
   buf_free(&m->text);

@@ -100,7 +100,7 @@ static void load_history(terminal *t) {
     for (const char *at = text.bytes; (at = strchr(at, '\n')); at++) lines++;
     char *kept = text.bytes;
     for (size_t i = lines; i > LIMIT_REPL_HISTORY; i--) kept = strchr(kept, '\n') + 1;
-    if (lines > 2 * LIMIT_REPL_HISTORY) shorten_history(t, path, kept);
+    if (lines / 2 > LIMIT_REPL_HISTORY) shorten_history(t, path, kept);
     for (char *line = kept, *end; (end = strchr(line, '\n')); line = end + 1) {
       *end = 0;
       enter(t, line);
