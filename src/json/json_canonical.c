@@ -44,11 +44,9 @@ static int write_word(canonical *c, const char *word) {
 }
 
 static int write_array(canonical *c) {
-  json_frame frame = {.up = c->scan.frame};
-  int result = json_scan_enter(&c->scan);
-  if (result != 0) return result;
-  c->scan.frame = &frame;
-  c->scan.at++;
+  json_frame *frame = json_scan_enter(&c->scan);
+  int result;
+  if (!frame) return ANNAL_INVALID;
   json_put(c->out, '[');
   int next = json_scan_next(&c->scan);
   for (uint64_t index = 1; next != ']'; index++) {
@@ -57,15 +55,13 @@ static int write_array(canonical *c) {
       c->scan.at++;
       json_put(c->out, ',');
     }
-    frame.index = index;
+    frame->index = index;
     if ((result = write_value(c)) != 0) return result;
-    frame.index = 0;
+    frame->index = 0;
     next = json_scan_next(&c->scan);
   }
-  c->scan.at++;
+  json_scan_leave(&c->scan);
   json_put(c->out, ']');
-  c->scan.frame = frame.up;
-  c->scan.depth--;
   return 0;
 }
 
@@ -102,11 +98,12 @@ static int unescape_keys(canonical *c, size_t base) {
   for (size_t i = base; i < c->members.count; i++) {
     json_member *member = &c->members.list[i];
     if (member->key) continue;
-    json_scan again = c->scan;
+    const char *here = c->scan.at;
     json_slice key;
-    again.at = member->source;
-    int result = json_scan_string(&again, &key);
+    c->scan.at = member->source;
+    int result = json_scan_string(&c->scan, &key);
     if (result != 0) return result;
+    c->scan.at = here;
     size_t at = c->keys.size; /* unescaped keys are never longer than their source */
     buf_add(&c->keys, key.bytes, key.size);
     member->key = c->keys.bytes + at;
@@ -128,13 +125,11 @@ static int end_object(canonical *c, size_t base, bool has_escapes, json_frame *f
 }
 
 static int write_object(canonical *c) {
-  json_frame frame = {.up = c->scan.frame};
+  json_frame *frame = json_scan_enter(&c->scan);
   size_t base = c->members.count;
   bool has_escapes = false;
-  int result = json_scan_enter(&c->scan);
-  if (result != 0) return result;
-  c->scan.frame = &frame;
-  c->scan.at++;
+  int result;
+  if (!frame) return ANNAL_INVALID;
   json_put(c->out, '{');
   int next = json_scan_next(&c->scan);
   while (next != '}') {
@@ -143,20 +138,18 @@ static int write_object(canonical *c) {
       c->scan.at++;
       json_put(c->out, ',');
     }
-    if ((result = write_key(c, &frame)) != 0) return result;
+    if ((result = write_key(c, frame)) != 0) return result;
     size_t mine = c->members.count - 1;
     has_escapes |= !c->members.list[mine].key;
     if ((result = write_value(c)) != 0) return result;
     c->members.list[mine].to = c->out->size;
-    frame.key = NULL;
+    frame->key = NULL;
     next = json_scan_next(&c->scan);
   }
-  c->scan.at++;
   if (c->out->failed) return error_memory(c->scan.error); /* before members are moved about in it */
-  if ((result = end_object(c, base, has_escapes, &frame)) != 0) return result;
+  if ((result = end_object(c, base, has_escapes, frame)) != 0) return result;
   json_put(c->out, '}');
-  c->scan.frame = frame.up;
-  c->scan.depth--;
+  json_scan_leave(&c->scan);
   return 0;
 }
 
@@ -187,7 +180,7 @@ int json_canonical(const char *text, size_t size, unsigned flags, base_buf *out,
   size_t before = out->size;
   canonical c; /* not cleared as a whole: the room for members is large */
   c.out = out;
-  c.scan = (json_scan){.start = text, .at = text, .end = text + size, .flags = flags, .scratch = &c.scratch, .error = error};
+  json_scan_init(&c.scan, text, size, flags, &c.scratch, error);
   if (!buf_reserve(out, size)) return error_memory(error);
   json_members_init(&c.members, out->env);
   buf_init(&c.scratch, out->env);

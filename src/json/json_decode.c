@@ -23,7 +23,7 @@ typedef struct decoder {
 
 /* An object or array while it is read. */
 typedef struct container {
-  json_frame frame;
+  json_frame *frame;
   int slot;    /* on the Lua stack: nil, then the table */
   int pending; /* members on the stack above */
   bool made;   /* whether the table is there */
@@ -83,25 +83,13 @@ static inline __attribute__((always_inline)) int decode_value(decoder *d, int ne
 
 /* [-0, +1, -] scan->at stands on the opening bracket. */
 static inline int begin(decoder *d, container *c) {
-  int result = json_scan_enter(&d->scan);
-  if (result != 0) return result;
+  *c = (container){.slot = lua_gettop(d->L) + 1};
+  c->frame = json_scan_enter(&d->scan);
+  if (!c->frame) return ANNAL_INVALID;
   if (!lua_checkstack(d->L, STACK_ROOM)) return error_memory(d->scan.error);
-  c->frame = (json_frame){.up = d->scan.frame};
-  c->pending = 0;
-  c->made = false;
-  c->stored = 0;
+  c->guess = &d->state->first[d->scan.depth % KEY_DEPTHS];
   lua_pushnil(d->L);
-  c->slot = lua_gettop(d->L);
-  d->scan.frame = &c->frame;
-  d->scan.at++;
   return 0;
-}
-
-/* scan->at stands on the closing bracket. */
-static inline void end(decoder *d, const container *c) {
-  d->scan.at++;
-  d->scan.depth--;
-  d->scan.frame = c->frame.up;
 }
 
 /* Room for the next STACK_STEP members, their table and a test for duplicates; `begin` asked for the first. */
@@ -206,8 +194,8 @@ static inline int decode_key(decoder *d, container *c) {
     if (result != 0) return result;
     prefix = push_key(d, c, &key);
   }
-  c->frame.key = source;
-  c->frame.key_size = (size_t)(d->scan.at - 1 - source);
+  c->frame->key = source;
+  c->frame->key_size = (size_t)(d->scan.at - 1 - source);
   if (prefix > c->highest) c->highest = prefix;
   else if (is_duplicate(d, c)) return json_scan_fail(&d->scan, source - 1, "a key comes twice in one object, the second time");
   if (json_scan_next(&d->scan) != ':') return json_scan_expected(&d->scan, "':' after a key");
@@ -220,8 +208,6 @@ static int decode_object(decoder *d) {
   container c;
   int result = begin(d, &c);
   if (result != 0) return result;
-  c.highest = 0;
-  c.guess = &d->state->first[d->scan.depth % KEY_DEPTHS];
   int next = json_scan_next(&d->scan);
   while (next != '}') {
     if (c.made || c.pending > 0) {
@@ -232,11 +218,11 @@ static int decode_object(decoder *d) {
     if ((result = make_room(d, &c)) != 0 || (result = decode_key(d, &c)) != 0) return result;
     if ((result = decode_value(d, json_scan_next(&d->scan))) != 0) return result;
     c.pending++;
-    c.frame.key = NULL;
+    c.frame->key = NULL;
     next = json_scan_next(&d->scan);
   }
   store_members(d, &c);
-  end(d, &c);
+  json_scan_leave(&d->scan);
   return 0;
 }
 
@@ -268,14 +254,14 @@ static int decode_array(decoder *d) {
       d->scan.at++;
     }
     if (c.pending == PENDING) store_elements(d, &c);
-    c.frame.index = (uint64_t)(c.stored + c.pending) + 1;
+    c.frame->index = (uint64_t)(c.stored + c.pending) + 1;
     if ((result = make_room(d, &c)) != 0 || (result = decode_value(d, json_scan_next(&d->scan))) != 0) return result;
     c.pending++;
-    c.frame.index = 0;
+    c.frame->index = 0;
     next = json_scan_next(&d->scan);
   }
   store_elements(d, &c);
-  end(d, &c);
+  json_scan_leave(&d->scan);
   return 0;
 }
 
@@ -286,8 +272,11 @@ int json_decode_with(lua_State *L, json_state *state, int kit, const char *text,
   int top = lua_gettop(L);
   if (!state || !state->env)
     return error_set(error, ANNAL_MISUSE, NULL, "this Lua state was not prepared for JSON, or is closing");
-  decoder d = {.L = L, .state = state, .kit = kit};
-  d.scan = (json_scan){.start = text, .at = text, .end = text + size, .flags = flags, .scratch = &state->strings, .error = error};
+  decoder d; /* not cleared as a whole: the room for frames is large */
+  d.L = L;
+  d.state = state;
+  d.kit = kit;
+  json_scan_init(&d.scan, text, size, flags, &state->strings, error);
   int next = json_scan_next(&d.scan), result = 0;
   if ((flags & JSON_OBJECT) && next != '{') result = json_scan_expected(&d.scan, "an object");
   if (result == 0) result = decode_value(&d, next);

@@ -1,14 +1,12 @@
 /* From Lua values to canonical bytes. Role: states, views and payloads on their way out of scripts; see json_lua.h.
  *
  * Nothing here raises, allocates in Lua, or runs a script: tables are walked by lua_next and read raw, so the scratch can live on
- * the C stack. Members are written as lua_next brings them and put in order when their object ends. */
+ * the C stack. */
 #include "json/json_lua.h"
 #include "json/json_members.h"
 #include "json/json_write.h"
 
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
 
 #define SEEN_INLINE 64 /* a power of two */
 
@@ -23,9 +21,9 @@ typedef struct encoder {
   lua_State *L;
   base_buf *out;
   unsigned flags;
-  unsigned depth;
-  const json_frame *frame;
+  unsigned depth; /* tables that are being walked */
   annal_error *error;
+  json_frame frames[LIMIT_DEPTH]; /* of these, outermost first; the rest is not set */
   json_members members;
   seen_tables seen; /* not set up without JSON_TREE */
 } encoder;
@@ -33,17 +31,13 @@ typedef struct encoder {
 /* Out of line, so that what is around it stays small. */
 static int encode_table(encoder *e, int table) __attribute__((noinline));
 
-static int fail(const encoder *e, const char *format, ...) ANNAL_PRINTF(2, 3);
-
-static int fail(const encoder *e, const char *format, ...) {
-  char path[JSON_PATH_BYTES], message[160];
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(message, sizeof message, format, arguments);
-  va_end(arguments);
-  json_path(e->frame, false, path);
-  return error_set(e->error, ANNAL_INVALID, path, "%s", message);
+/* The path of the value at hand, in `path`. */
+static const char *place(const encoder *e, char path[JSON_PATH_BYTES]) {
+  json_path(e->frames, e->depth, false, path);
+  return path;
 }
+
+#define fail(e, ...) error_set((e)->error, ANNAL_INVALID, place((e), (char[JSON_PATH_BYTES]){0}), __VA_ARGS__)
 
 /* ---- Tables met, for JSON_TREE ----------------------------------------------------------------------------------------- */
 
@@ -162,74 +156,109 @@ static int encode_elements(encoder *e, int table, json_frame *frame) {
 /* [-2 if more, +0, -] On the stack, if `more`: the first key and its value. */
 static int encode_array(encoder *e, int table, bool more) {
   lua_State *L = e->L;
-  json_frame frame = {.up = e->frame};
+  json_frame *frame = &e->frames[e->depth - 1];
   size_t before = e->out->size + 1;
   int result = 0;
-  e->frame = &frame;
   json_put(e->out, '[');
   for (lua_Integer i = 1; more; i++, more = lua_next(L, table)) {
     if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != i) {
       lua_pop(L, 2);
       if (!e->out->failed) e->out->size = before;
-      frame.index = 0;
-      result = encode_elements(e, table, &frame);
+      frame->index = 0;
+      result = encode_elements(e, table, frame);
       break;
     }
     if (i > 1) json_put(e->out, ',');
-    frame.index = (uint64_t)i;
+    frame->index = (uint64_t)i;
     if ((result = encode_value(e, lua_gettop(L))) != 0) return result;
     lua_pop(L, 1);
   }
   json_put(e->out, ']');
-  e->frame = frame.up;
   return result;
 }
 
 /* ---- Objects ----------------------------------------------------------------------------------------------------------- */
 
-/* [-0, +0, -] Writes the member whose key and value are on top of the stack. */
-static int encode_member(encoder *e, json_frame *frame) {
-  lua_State *L = e->L;
-  size_t from = e->out->size, size;
-  int type = lua_type(L, -2);
-  if (type == LUA_TNUMBER) return fail(e, "a table has both elements and named fields");
-  if (type != LUA_TSTRING) return fail(e, "a table has a key that is a %s; keys are strings", lua_typename(L, type));
-  const char *key = lua_tolstring(L, -2, &size);
+/* [-0, +0, -] The key below the top of the stack; NULL, with the error (`invalid`) set, when it is no string. */
+static inline const char *take_key(encoder *e, size_t *size) {
+  int type = lua_type(e->L, -2);
+  if (type == LUA_TSTRING) return lua_tolstring(e->L, -2, size);
+  if (type == LUA_TNUMBER) fail(e, "a table has both elements and named fields");
+  else fail(e, "a table has a key that is a %s; keys are strings", lua_typename(e->L, type));
+  return NULL;
+}
+
+/* [-0, +0, -] Writes a member whose value is at `value`. */
+static inline int encode_member(encoder *e, const char *key, size_t size, int value) {
+  json_frame *frame = &e->frames[e->depth - 1];
   if ((e->flags & JSON_NO_NUL) && memchr(key, 0, size)) return fail(e, "U+0000 cannot be stored, and a key has it");
   if (!json_write_string(e->out, key, size)) return fail(e, "a key is not valid UTF-8");
   json_put(e->out, ':');
-  json_members *members = &e->members;
-  json_member *member = json_members_add(members, key, size);
-  if (!member) return error_memory(e->error);
-  member->from = from;
-  size_t mine = members->count - 1;
   frame->key = key;
   frame->key_size = size;
-  int result = encode_value(e, lua_gettop(L));
+  int result = encode_value(e, value);
   frame->key = NULL;
-  members->list[mine].to = e->out->size;
+  return result;
+}
+
+/* [-2 if more, +0, -] An object of any size: members are written as they come and put in order at the end. */
+static int encode_many(encoder *e, int table, bool more) {
+  json_members *members = &e->members;
+  const json_member *none; /* keys of a table are all different */
+  size_t base = members->count;
+  for (; more; more = lua_next(e->L, table)) {
+    size_t size = 0;
+    const char *key = take_key(e, &size);
+    if (!key) return ANNAL_INVALID;
+    if (members->count > base) json_put(e->out, ',');
+    size_t from = e->out->size;
+    json_member *member = json_members_add(members, key, size);
+    if (!member) return error_memory(e->error);
+    member->from = from;
+    size_t mine = members->count - 1;
+    int result = encode_member(e, key, size, lua_gettop(e->L));
+    if (result != 0) return result;
+    members->list[mine].to = e->out->size;
+    lua_pop(e->L, 1);
+  }
+  if (e->out->failed || !json_members_end(members, base, e->out, &none)) return error_memory(e->error);
+  return 0;
+}
+
+/* [-2 if more, +0, -] Of a few members keys and values are laid out on the stack, ranked, and written in their order. */
+static int encode_few(encoder *e, int table, bool more) {
+  lua_State *L = e->L;
+  const char *keys[RANKED_MAX];
+  size_t sizes[RANKED_MAX], count = 0;
+  uint64_t prefixes[RANKED_MAX];
+  uint8_t order[RANKED_MAX];
+  int first = lua_gettop(L) - 1, result = 0;
+  for (; more && count < RANKED_MAX; more = lua_next(L, table)) {
+    keys[count] = take_key(e, &sizes[count]);
+    if (!keys[count]) return ANNAL_INVALID;
+    prefixes[count] = json_key_prefix(keys[count], sizes[count]);
+    count++;
+    lua_pushvalue(L, -2); /* for lua_next; this one stays, under its value */
+  }
+  if (more || !json_rank(prefixes, count, order)) {
+    lua_settop(L, first - 1);
+    lua_pushnil(L);
+    return encode_many(e, table, lua_next(L, table));
+  }
+  for (size_t i = 0; i < count && result == 0; i++) {
+    if (i > 0) json_put(e->out, ',');
+    result = encode_member(e, keys[order[i]], sizes[order[i]], first + 2 * order[i] + 1);
+  }
+  lua_settop(L, first - 1);
   return result;
 }
 
 /* [-2 if more, +0, -] As encode_array. */
 static int encode_object(encoder *e, int table, bool more) {
-  json_frame frame = {.up = e->frame};
-  json_members *members = &e->members;
-  const json_member *none; /* keys of a table are all different */
-  size_t base = members->count;
-  e->frame = &frame;
   json_put(e->out, '{');
-  for (; more; more = lua_next(e->L, table)) {
-    if (members->count > base) json_put(e->out, ',');
-    int result = encode_member(e, &frame);
-    if (result != 0) return result;
-    lua_pop(e->L, 1);
-  }
-  if (e->out->failed) return error_memory(e->error); /* before members are moved about in it */
-  if (!json_members_end(members, base, e->out, &none)) return error_memory(e->error);
+  int result = more ? encode_few(e, table, more) : 0;
   json_put(e->out, '}');
-  e->frame = frame.up;
-  return 0;
+  return result;
 }
 
 /* ---- Tables ------------------------------------------------------------------------------------------------------------ */
@@ -238,7 +267,7 @@ static int encode_object(encoder *e, int table, bool more) {
 static int encode_table(encoder *e, int table) {
   lua_State *L = e->L;
   if (e->depth == LIMIT_DEPTH) return fail(e, "nested deeper than %d, or a table contains itself", LIMIT_DEPTH);
-  if (!lua_checkstack(L, 4)) return error_memory(e->error);
+  if (!lua_checkstack(L, 2 * RANKED_MAX + 4)) return error_memory(e->error);
   bool marked = false;
   if (lua_getmetatable(L, table)) {
     json_push_array_metatable(L);
@@ -248,7 +277,7 @@ static int encode_table(encoder *e, int table) {
   }
   int result = e->flags & JSON_TREE ? see(e, table) : 0;
   if (result != 0) return result;
-  e->depth++;
+  e->frames[e->depth++] = (json_frame){0};
   lua_pushnil(L);
   bool more = lua_next(L, table);
   bool numbered = more && lua_type(L, -2) == LUA_TNUMBER;
@@ -266,7 +295,6 @@ int json_encode(lua_State *L, int index, unsigned flags, base_buf *out, annal_er
   e.out = out;
   e.flags = flags;
   e.depth = 0;
-  e.frame = NULL;
   e.error = error;
   json_members_init(&e.members, out->env);
   if (flags & JSON_TREE) e.seen = (seen_tables){.slots = e.seen.few, .capacity = SEEN_INLINE};

@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#define RANKED_MAX 8     /* up to here members are ranked instead of sorted */
 #define INSERTION_MAX 12 /* up to here insertion sort beats merging */
 
 bool json_members_grow(json_members *members, size_t more) {
@@ -88,21 +87,28 @@ static bool move(json_members *members, size_t base, size_t from, const uint8_t 
   return true;
 }
 
-/* The order of a few members whose prefixes all differ, each one's place being the number of smaller ones; false when two are
- * the same. Cheaper than moving members about: nothing here is hard to guess for a processor. */
-static bool rank_few(const json_member *list, size_t count, uint8_t order[RANKED_MAX]) {
+bool json_rank(const uint64_t *prefixes, size_t count, uint8_t order[RANKED_MAX]) {
   uint8_t rank[RANKED_MAX] = {0};
   bool equal = false;
   for (size_t i = 1; i < count; i++) {
     for (size_t k = 0; k < i; k++) {
-      bool less = list[i].prefix < list[k].prefix;
-      equal |= list[i].prefix == list[k].prefix;
+      bool less = prefixes[i] < prefixes[k];
+      equal |= prefixes[i] == prefixes[k];
       rank[k] = (uint8_t)(rank[k] + less);
       rank[i] = (uint8_t)(rank[i] + !less);
     }
   }
   for (size_t i = 0; i < count; i++) order[rank[i]] = (uint8_t)i;
   return !equal;
+}
+
+/* json_rank for the members from `base` on. */
+static bool rank_members(const json_members *members, size_t base, uint8_t order[RANKED_MAX]) {
+  uint64_t prefixes[RANKED_MAX];
+  size_t count = members->count - base;
+  if (count > RANKED_MAX) return false;
+  for (size_t i = 0; i < count; i++) prefixes[i] = members->list[base + i].prefix;
+  return json_rank(prefixes, count, order);
 }
 
 bool json_members_end(json_members *members, size_t base, base_buf *out, const json_member **duplicate) {
@@ -113,7 +119,7 @@ bool json_members_end(json_members *members, size_t base, base_buf *out, const j
   while (i < count && compare(&list[i - 1], &list[i]) < 0) i++;
   if (i < count) {
     size_t from = list[base].from;
-    bool ranked = count - base <= RANKED_MAX && rank_few(list + base, count - base, order);
+    bool ranked = rank_members(members, base, order);
     if (!ranked) {
       if (!sort(members, base)) return false;
       list = members->list;

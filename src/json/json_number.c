@@ -127,8 +127,9 @@ static size_t lay_out(const char *digits, size_t count, int exponent, char *text
     return size + json_int_text(exponent, text + size);
   }
   if (exponent < 0) {
-    memcpy(text, "0.0000", 6);
-    size = 1 + (size_t)-exponent;
+    text[size++] = '0';
+    text[size++] = '.';
+    for (int i = exponent + 1; i < 0; i++) text[size++] = '0';
     memcpy(text + size, digits, count);
     return size + count;
   }
@@ -146,10 +147,9 @@ static size_t lay_out(const char *digits, size_t count, int exponent, char *text
 /* Reads d.ddd × 10^exponent. */
 static double read_digits(const char *digits, size_t count, int exponent) {
   char text[48];
-  memcpy(text, digits, count);
-  int size = snprintf(text + count, sizeof text - count, "e%d", exponent - (int)count + 1);
+  int size = snprintf(text, sizeof text, "%.*se%d", (int)count, digits, exponent - (int)count + 1);
   double value = HUGE_VAL;
-  json_read_double(text, text + count + (size_t)size, &value);
+  json_read_double(text, text + size, &value);
   return value;
 }
 
@@ -210,7 +210,7 @@ static size_t short_decimal(double value, char digits[20], int *exponent) {
 }
 
 size_t json_double_text(double value, char text[JSON_DOUBLE_BYTES]) {
-  char digits[20];
+  char digits[20] = {0};
   int exponent = 0;
   size_t sign = signbit(value) != 0;
   if (sign) text[0] = '-';

@@ -6,6 +6,8 @@
 
 /* ---- Errors ------------------------------------------------------------------------------------------------------------ */
 
+#define STEP_BYTES (JSON_PATH_BYTES + 16)
+
 static bool is_name(const char *key, size_t size) {
   for (size_t i = 0; i < size; i++) {
     char c = key[i];
@@ -40,48 +42,39 @@ static size_t quote_key(const char *key, size_t size, bool escaped, char *out, s
   return used;
 }
 
-/* Writes one step; false when it did not fit. 4 bytes stay free for "..." and the NUL. */
-static bool add_step(const json_frame *frame, bool escaped, char *path, size_t *size) {
-  size_t room = JSON_PATH_BYTES - *size - 4;
-  char step[JSON_PATH_BYTES + 8];
-  size_t length = 0;
-  if (frame->index) {
-    length = (size_t)snprintf(step, sizeof step, "[%llu]", (unsigned long long)frame->index);
-  } else if (is_name(frame->key, frame->key_size)) {
-    if (frame->key_size >= room) return false;
-    if (*size) step[length++] = '.';
-    memcpy(step + length, frame->key, frame->key_size);
-    length += frame->key_size;
-  } else {
-    memcpy(step, "[\"", 2);
-    length = 2 + quote_key(frame->key, frame->key_size, escaped, step + 2, JSON_PATH_BYTES);
-    memcpy(step + length, "\"]", 2);
-    length += 2;
+/* Writes one step as it would stand in `path`, which has `size` bytes; answers its length, which may be too much for it. */
+static size_t write_step(const json_frame *frame, bool escaped, bool first, char step[STEP_BYTES]) {
+  if (frame->index) return (size_t)snprintf(step, STEP_BYTES, "[%llu]", (unsigned long long)frame->index);
+  if (!is_name(frame->key, frame->key_size)) {
+    size_t length = quote_key(frame->key, frame->key_size, escaped, step + 2, STEP_BYTES - 8);
+    step[0] = '[';
+    step[1] = step[length + 2] = '"';
+    step[length + 3] = ']';
+    return length + 4;
   }
-  if (length > room) return false;
-  memcpy(path + *size, step, length);
-  *size += length;
-  return true;
+  size_t dot = first ? 0 : 1, length = frame->key_size < STEP_BYTES - 1 ? frame->key_size : STEP_BYTES - 1;
+  step[0] = '.';
+  for (size_t i = 0; i < length; i++) step[dot + i] = frame->key[i];
+  return dot + length;
 }
 
-void json_path(const json_frame *frame, bool escaped, char path[JSON_PATH_BYTES]) {
-  const json_frame *steps[LIMIT_DEPTH + 1];
-  size_t count = 0, size = 0;
-  for (; frame && count < sizeof steps / sizeof *steps; frame = frame->up)
-    if (frame->key || frame->index) steps[count++] = frame;
-  while (count > 0) {
-    if (!add_step(steps[--count], escaped, path, &size)) {
-      memcpy(path + size, "...", 3);
-      size += 3;
-      break;
-    }
+void json_path(const json_frame *frames, unsigned depth, bool escaped, char path[JSON_PATH_BYTES]) {
+  char step[STEP_BYTES];
+  size_t size = 0;
+  for (unsigned i = 0; i < depth; i++) {
+    if (!frames[i].key && !frames[i].index) continue;
+    size_t length = write_step(&frames[i], escaped, size == 0, step);
+    bool fits = size + length + sizeof "..." <= JSON_PATH_BYTES;
+    const char *from = fits ? step : "...";
+    for (size_t k = 0; k < (fits ? length : 3); k++) path[size++] = from[k];
+    if (!fits) break;
   }
   path[size] = 0;
 }
 
 int json_scan_fail(const json_scan *scan, const char *at, const char *message) {
   char path[JSON_PATH_BYTES];
-  json_path(scan->frame, true, path);
+  json_path(scan->frames, scan->depth, true, path);
   return error_set(scan->error, ANNAL_INVALID, path, "%s at byte %zu", message, (size_t)(at - scan->start));
 }
 

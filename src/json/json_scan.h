@@ -11,29 +11,38 @@
 #include "json/json.h"
 #include <string.h>
 
-/* One step of the path from the root to the value at hand; lives on the C stack of the function that walks the container. */
+/* One step of the path from the root to the value at hand: a container that is being walked. */
 typedef struct json_frame {
-  const struct json_frame *up;
   const char *key; /* the member at hand; NULL between members and in arrays */
   size_t key_size;
   uint64_t index; /* the element at hand, counted from 1 as in Lua; 0 between elements and in objects */
 } json_frame;
 
-/* Writes the path ("items[3].price") of `frame`, cut with "..." where it does not fit. Keys that are no names are written
+/* Writes the path ("items[3].price") of `depth` frames, cut with "..." where it does not fit. Keys that are no names are written
  * ["so"]; `escaped` says that keys are still as in a JSON source. */
 #define JSON_PATH_BYTES sizeof(((annal_error *)NULL)->where)
-void json_path(const json_frame *frame, bool escaped, char path[JSON_PATH_BYTES]);
+void json_path(const json_frame *frames, unsigned depth, bool escaped, char path[JSON_PATH_BYTES]);
 
 typedef struct json_scan {
   const char *start;
   const char *at;
   const char *end;
   unsigned flags;
-  unsigned depth;
-  const json_frame *frame; /* innermost container; NULL at the root */
-  base_buf *scratch;       /* holds the last string that had escapes */
+  unsigned depth;    /* open containers */
+  base_buf *scratch; /* holds the last string that had escapes */
   annal_error *error;
+  json_frame frames[LIMIT_DEPTH]; /* of the open containers, outermost first; the rest is not set */
 } json_scan;
+
+static inline void json_scan_init(json_scan *scan, const char *text, size_t size, unsigned flags, base_buf *scratch,
+                                  annal_error *error) {
+  scan->start = scan->at = text;
+  scan->end = text + size;
+  scan->flags = flags;
+  scan->depth = 0;
+  scan->scratch = scratch;
+  scan->error = error;
+}
 
 /* A scanned string: in the source itself, or in the scratch (until the next string) when it had escapes. */
 typedef struct json_slice {
@@ -55,11 +64,21 @@ int json_scan_expected(const json_scan *scan, const char *expected);
 
 int json_scan_too_deep(const json_scan *scan);
 
-/* Counts one container in, refusing depth beyond LIMIT_DEPTH. The caller counts it out by scan->depth--. */
-static inline int json_scan_enter(json_scan *scan) {
-  if (scan->depth == LIMIT_DEPTH) return json_scan_too_deep(scan);
-  scan->depth++;
-  return 0;
+/* Enters the container whose bracket stands at scan->at; NULL, with the error (`invalid`) set, beyond LIMIT_DEPTH. */
+static inline json_frame *json_scan_enter(json_scan *scan) {
+  if (scan->depth == LIMIT_DEPTH) {
+    json_scan_too_deep(scan);
+    return NULL;
+  }
+  json_frame *frame = &scan->frames[scan->depth++];
+  *frame = (json_frame){0};
+  scan->at++;
+  return frame;
+}
+
+static inline void json_scan_leave(json_scan *scan) {
+  scan->at++;
+  scan->depth--;
 }
 
 /* Skips white space; answers the byte that follows, or -1 at the end. */
@@ -132,7 +151,8 @@ size_t json_sequence(const char *at, const char *end);
 
 /* ---- Tokens ------------------------------------------------------------------------------------------------------------ */
 
-int json_scan_string_slow(json_scan *scan, const char *plain_to, json_slice *out);
+/* `at` is the first byte that is not plain. */
+int json_scan_string_slow(json_scan *scan, const char *at, json_slice *out);
 
 /* scan->at stands after the opening quote and is moved behind the closing one. */
 static inline int json_scan_string(json_scan *scan, json_slice *out) {

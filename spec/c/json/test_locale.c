@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 /* glibc never frees the search path that it makes from LOCPATH. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) { return "leak:__argz_add_sep"; }
+const char *__lsan_default_suppressions(void);                                  /* NOLINT: a name of the sanitizer's */
+const char *__lsan_default_suppressions(void) { return "leak:__argz_add_sep"; } /* NOLINT */
 
 static char directory[] = "/tmp/annal-locale-XXXXXX";
 static bool made;
