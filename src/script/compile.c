@@ -10,6 +10,9 @@
 /* Part of every fingerprint: raise it when the same scripts would give other states, because the codec or the sandbox changed. */
 #define FINGERPRINT_TAG "annal 1"
 
+/* `version` replaces all but the tag: once the tag is raised, "v3" has to become another text, ".2" for the second one. */
+#define PINNED_TAG ""
+
 static const char events_key = 0; /* in the registry: records, 1..n */
 static const char projections_key = 0;
 
@@ -193,7 +196,7 @@ static int make_fingerprint(lua_State *L, script_state *state, script_projection
   char *text = keep(L, HASH_TEXT_BYTES, 1);
   projection->fingerprint = text;
   if (version) {
-    snprintf(text, HASH_TEXT_BYTES, "v%lld", (long long)version);
+    snprintf(text, HASH_TEXT_BYTES, "v%lld" PINNED_TAG, (long long)version);
     return 0;
   }
   unsigned char *marks = lua_newuserdatauv(L, app->file_count / 8 + 1, 0);

@@ -154,11 +154,12 @@ static int run_validate(lua_State *L, const check *c, annal_error *error) {
   int code = script_call(c->state, 1, 2, what, error);
   if (code) return code;
   bool accepted = lua_toboolean(L, -2);
-  const char *reason = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
-  if (!accepted)
-    code =
-        error_set(error, ANNAL_INVALID, "data", "%s: %s", c->event->type,
-                  reason ? reason : "refused by its validate, which gives no reason (it has to return true for what it accepts)");
+  if (!accepted) {
+    char reason[800] = "refused by its validate, which gives no reason (it has to return true for what it accepts)";
+    if (lua_type(L, -1) == LUA_TSTRING) snprintf(reason, sizeof reason, "%s", lua_tostring(L, -1));
+    failure_clean(reason);
+    code = error_set(error, ANNAL_INVALID, "data", "%s: %s", c->event->type, reason);
+  }
   lua_pop(L, 2);
   return code;
 }

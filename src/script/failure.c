@@ -2,7 +2,17 @@
  * script's own and are not trusted: nothing of them is run, only strings, numbers and a plain field `message` are read. */
 #include "script/internal.h"
 
+#include "base/text.h"
 #include <stdio.h>
+
+void failure_clean(char *text) {
+  for (size_t size; *text; text += size) {
+    for (size = 1; size <= 4 && strnlen(text, size) == size && !text_is_utf8(text, size);) size++;
+    if (size <= 4 && strnlen(text, size) == size) continue;
+    *text = '?';
+    size = 1;
+  }
+}
 
 /* A place is what Lua puts before a message: path, colon, digits, colon, space. */
 const char *failure_split(const char *text, char *where, size_t size) {
@@ -74,6 +84,7 @@ static void object_text(lua_State *run, char *out, size_t size) {
   }
   if (text) snprintf(out, size, "%s", text);
   else snprintf(out, size, "error called with a %s value", type == LUA_TNIL ? "nil" : lua_typename(run, type));
+  failure_clean(out);
 }
 
 static int failure_of_budget(script_state *state, const char *where, const char *what, const char *colon, annal_error *error) {

@@ -113,6 +113,8 @@ int state_fail(lua_State *L, const annal_error *error);
 int failure_of_call(script_state *state, int status, const char *what, annal_error *error);
 /* [-0, +0, -] Turns a failed lua_pcall on the main thread into an error; the error object is on the top. */
 int failure_of_protect(script_state *state, int status, annal_error *error);
+/* Makes valid UTF-8 of a text that a script has made: what is none becomes '?'. */
+void failure_clean(char *text);
 /* [-0, +0, -] The innermost place in the app's files that the thread is at, "" when it is in none. */
 void failure_place(lua_State *L, char *place, size_t size);
 /* Splits "a/b.lua:12: message" into its place and the rest; without a place `where` is "". */

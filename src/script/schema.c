@@ -48,7 +48,10 @@ static void prepend(walk *w, const char *part) {
 static const char *show(lua_State *L, char out[128]) {
   char text[JSON_DOUBLE_BYTES], copy[96];
   switch (lua_type(L, -1)) {
-  case LUA_TSTRING: snprintf(out, 128, "\"%s\"", text_show(lua_tostring(L, -1), copy)); return out;
+  case LUA_TSTRING:
+    if (!text_is_utf8(lua_tostring(L, -1), lua_rawlen(L, -1))) return "a string that is no UTF-8 or holds U+0000";
+    snprintf(out, 128, "\"%s\"", text_show(lua_tostring(L, -1), copy));
+    return out;
   case LUA_TBOOLEAN: return lua_toboolean(L, -1) ? "true" : "false";
   case LUA_TTABLE: return json_is_array(L, -1) || lua_rawlen(L, -1) > 0 ? "an array" : "an object";
   case LUA_TNUMBER: break;

@@ -3,11 +3,19 @@
 local c = ...
 local fail, hint, entry, show = c.fail, c.hint, c.entry, c.show
 
+local DEPTH_MAX = 60 -- of types in types: what is stored may be nested 128 deep, descriptions of objects take two levels each
+
 local description_of = {} -- type object → its description
+local depth_of = {} -- description → how deep it goes
 local factory_of = {} -- function → how it is written, for hints
 local types = {}
 
-local function new_type(description, call)
+-- `inner`: the descriptions that this one is made of.
+local function new_type(description, call, where, inner)
+  local depth = 0
+  for _, one in pairs(inner or {}) do depth = math.max(depth, depth_of[one] + 1) end
+  if depth > DEPTH_MAX then fail(where, "t.%s: types are nested more than %d deep", description.type, DEPTH_MAX) end
+  depth_of[description] = depth
   local made = c.seal({}, "t." .. description.type, call)
   description_of[made] = description
   return made
@@ -125,23 +133,26 @@ factory("enum", "t.enum { … }", function(where, values)
 end)
 
 factory("array", "t.array(of)", function(where, of)
-  return new_type { type = "array", of = describe_element(where, "t.array: its element", of) }
+  local description = describe_element(where, "t.array: its element", of)
+  return new_type({ type = "array", of = description }, nil, where, { description })
 end)
 
 factory("map", "t.map(of)", function(where, of)
-  return new_type { type = "map", of = describe_element(where, "t.map: its element", of) }
+  local description = describe_element(where, "t.map: its element", of)
+  return new_type({ type = "map", of = description }, nil, where, { description })
 end)
 
 factory("object", "t.object { … }", function(where, fields)
   if not c.is_plain(fields) then fail(where, "t.object takes a table of fields, not %s", show(fields)) end
-  return new_type { type = "object", fields = describe_fields(where, "t.object", fields) }
+  local described = describe_fields(where, "t.object", fields)
+  return new_type({ type = "object", fields = described }, nil, where, described)
 end)
 
 factory("optional", "t.optional(of)", function(where, of)
   local description = describe(where, "t.optional: its argument", of)
   local copy = { optional = true }
   for key, value in pairs(description) do copy[key] = value end
-  return new_type(copy)
+  return new_type(copy, nil, where, { description })
 end)
 
 return {

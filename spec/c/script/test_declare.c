@@ -47,6 +47,9 @@ static void types_are_checked_where_they_are_written(void **unused) {
       {"event 'E' {\n a = t.object(t.string) }", "app.lua:2", "t.object takes a table of fields, not a table"},
       {"event 'E' {\n a = t.object { b = 'x' } }", "app.lua:2", "t.object.b is \"x\", not a type such as t.string"},
       {"event 'E' {\n a = t.optional {} }", "app.lua:2", "write t.object"},
+      {"local x = t.any\nfor i = 1, 100 do\n x = t.array(x) end", "app.lua:3", "t.array: types are nested more than 60 deep"},
+      {"local x = t.any\nfor i = 1, 100 do\n x = t.object { x = x } end", "app.lua:3",
+       "t.object: types are nested more than 60 deep"},
       {"event 'E' { a = { b = t.string } }", "app.lua:1", "event E.a is a table, not a type: write t.object"},
       {"event 'E' { a = null }", "app.lua:1", "event E.a is null, not a type: write t.optional"},
       {"event 'E' { t.string }", "app.lua:1", "event E: a field's name is a string, not 1"},
@@ -187,6 +190,12 @@ static void what_is_declared_comes_out(void **unused) {
   script_release(app);
 }
 
+static void deep_types_are_taken(void **unused) {
+  (void)unused;
+  script_release(app_of_text(
+      "local x, y = t.any, t.any for i = 1, 60 do x = t.array(x) y = t.object { y = y } end event 'E' { x = x, y = y }"));
+}
+
 static void order_of_files_does_not_matter(void **unused) {
   (void)unused;
   app_files app;
@@ -206,6 +215,7 @@ int main(void) {
       cmocka_unit_test(projections_are_checked),
       cmocka_unit_test(what_is_declared_comes_out),
       cmocka_unit_test(order_of_files_does_not_matter),
+      cmocka_unit_test(deep_types_are_taken),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
