@@ -21,6 +21,8 @@ local function read_log(path)
 end
 
 stores.each(_ENV, "writers that are killed", function(place)
+  after_each(process.kill_all)
+
   it("lose nothing that was acknowledged and store nothing twice", function()
     place():open({ data_indexes = { "writer" } }):close()
     local directory = shell.temporary_directory()

@@ -5,6 +5,8 @@ local stores = require "support.stores"
 local racers, rounds = 8, 100
 
 stores.each(_ENV, "a race", function(place)
+  after_each(process.kill_all)
+
   it("of 8 processes for one cart has exactly one winner in each of 100 rounds", function()
     local store = place():open { app = "projections/cart", data_indexes = { "cartId" } }
     local latest = store:save_event({ type = "CART_CREATED", data = { cartId = "raced", userId = "u" } }).id

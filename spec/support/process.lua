@@ -5,6 +5,8 @@ local shell = require "support.shell"
 local process = {}
 process.__index = process
 
+local running = {}
+
 -- Starts spec/support/<script>.lua with these arguments. The child's first line is its pid.
 function process.start(script, ...)
   local directory = shell.temporary_directory()
@@ -16,6 +18,7 @@ function process.start(script, ...)
   self.pid = assert(math.tointeger(self.output:read "l"))
   self.input = assert(io.open(commands, "w")) -- waits until the child has opened the other end
   self.input:setvbuf "line"
+  running[self] = true
   return self
 end
 
@@ -27,11 +30,20 @@ function process:kill() shell.run { "kill", "-9", tostring(self.pid) } end
 
 -- Waits for its end; answers what it still printed.
 function process:stop()
+  running[self] = nil
   self.input:close()
   local rest = self.output:read "a"
   self.output:close()
   shell.run { "rm", "-rf", self.directory }
   return rest
+end
+
+-- After a test that failed nobody is left waiting.
+function process.kill_all()
+  for self in pairs(running) do
+    shell.try { "kill", "-9", tostring(self.pid) }
+    self:stop()
+  end
 end
 
 return process
