@@ -23,7 +23,7 @@ typedef struct fold_instance fold_instance;
 
 /* Errors: not_found (no such projection), misuse (an id where the projection has none, an empty one where it has), invalid;
  * script and budget where the projection makes its streams by a function. */
-int fold_open(const fold_context *context, const char *projection, const char *id, bool use_saved, fold_instance **instance,
+int fold_open(const fold_context *context, const char *projection, const char *id, bool use_saved, fold_instance **out,
               annal_error *error);
 void fold_close(fold_instance *instance); /* accepts NULL */
 
