@@ -588,4 +588,18 @@ describe("the command annal on PostgreSQL", function()
     assert.equal("", ok { "check" })
     assert.equal(2, place:count "events")
   end)
+
+  it("opens a prompt that reads, and names the store by its kind alone", function()
+    ok { "save", "CART_CREATED", created "c1", "--id", "e1" }
+    local piped = ok({ "repl" }, { input = "store:get_latest_event('CART_CREATED', { data = { cartId = 'c1' } }).id\n" })
+    assert.equal('"e1"\n', piped)
+    local saving = command.run({ "repl" }, { cwd = directory,
+      input = "store:save_event { type = 'CART_CREATED', data = { cartId = 'c2', userId = 'u' } }\n" })
+    assert.equal(1, saving.code)
+    assert.matches("^annal: misuse: ", saving.err)
+    assert.equal(1, place:count "events")
+    local shown = command.on_terminal({ "repl" }, { "expect postgresql (read-only)> ", "send \\x04" }, { cwd = directory })
+    assert.equal(0, shown.code, shown.out .. shown.err)
+    assert.is_nil(shown.out:find(place.location, 1, true))
+  end)
 end)
