@@ -526,6 +526,37 @@ static void selections_run_along_their_indexes(void **state) {
   }
 }
 
+static size_t statements_of(const sqlite_conn *conn) {
+  size_t count = 0;
+  for (size_t i = 0; i < SQLITE_STATEMENTS; i++) count += conn->statements[i].stmt != NULL;
+  return count;
+}
+
+static void statements_are_prepared_once(void **state) {
+  fixture *f = *state;
+  const sqlite_store *s = (const sqlite_store *)f->store;
+  annal_stream stream = {TYPES("A", "B"), DATA(FIELD("k", "x"))};
+  size_t writing = 0, reading = 0;
+  for (int i = 0; i < 20; i++) {
+    char id[16], seen[16];
+    snprintf(id, sizeof id, "e%d", i + 1);
+    snprintf(seen, sizeof seen, "e%d", i);
+    assert_ok(save_under(f, id, "A", "{\"k\":\"x\"}", stream, i ? seen : NULL, &test_error));
+    store_row row = {
+        .type = "T", .fingerprint = "f", .id = "i", .data = "1", .data_size = 1, .position = i + 1, .latest_event_id = id};
+    assert_ok(store_put_rows(f->store, &row, 1, NULL, &test_error));
+    store_cursor *cursor;
+    assert_ok(store_read_row(f->store, "T", "f", "i", &stream, 1, &row, &cursor, &test_error));
+    store_cursor_close(cursor);
+    ids_of_stream(f, stream);
+    head_of(f);
+    if (i == 1) writing = statements_of(&s->writer), reading = statements_of(&s->readers[0]);
+  }
+  assert_in_range(writing, 8, SQLITE_STATEMENTS - 1); /* else the counts below would say nothing */
+  assert_int_equal(statements_of(&s->writer), writing);
+  assert_int_equal(statements_of(&s->readers[0]), reading);
+}
+
 /* ---- Memory ------------------------------------------------------------------------------------------------------------ */
 
 typedef struct failing {
@@ -642,6 +673,7 @@ int main(void) {
       TEST(the_log_does_not_grow_without_bound),
       TEST(a_killed_process_loses_nothing_acknowledged),
       TEST(selections_run_along_their_indexes),
+      TEST(statements_are_prepared_once),
       TEST(memory_that_runs_out_is_an_error_and_nothing_else),
   };
   return cmocka_run_group_tests(sqlite_files, NULL, NULL);

@@ -121,6 +121,13 @@ static void expand_file(base_buf *out, schema_names *names, const char *file) {
   sqlite_expand(out, sqlite_sql(file, NULL), tokens, sizeof tokens / sizeof *tokens);
 }
 
+/* A statement as the cache of statements knows it: without the comment before it and the semicolon behind. */
+static char *bare_statement(const base_env *env, const char *text) {
+  while (strncmp(text, "--", 2) == 0) text += strcspn(text, "\n") + 1;
+  const char *end = strrchr(text, ';');
+  return base_strndup(env, text, end ? (size_t)(end - text) : strlen(text));
+}
+
 int sqlite_load_sql(sqlite_store *s, annal_error *error) {
   static const char *const files[SQL_COUNT] = {[SQL_CHECK_INDEXES] = "check_indexes.sql",
                                                [SQL_CHECK_ROWS] = "check_rows.sql",
@@ -146,7 +153,7 @@ int sqlite_load_sql(sqlite_store *s, annal_error *error) {
     base_buf text;
     buf_init(&text, env);
     expand_file(&text, &names, files[i]);
-    s->sql[i] = text.failed ? NULL : base_strdup(env, text.bytes);
+    s->sql[i] = text.failed ? NULL : bare_statement(env, text.bytes);
     ok = s->sql[i] != NULL;
     buf_free(&text);
   }

@@ -4,15 +4,11 @@
 
 #include "base/error.h"
 #include <string.h>
+#include <xxhash.h>
 
 /* ---- The cache --------------------------------------------------------------------------------------------------------- */
 
-/* FNV-1a: the texts are few and ours. */
-static uint64_t hash_of(const char *text) {
-  uint64_t hash = UINT64_C(14695981039346656037);
-  for (; *text; text++) hash = (hash ^ (unsigned char)*text) * UINT64_C(1099511628211);
-  return hash;
-}
+static uint64_t hash_of(const char *text) { return XXH3_64bits(text, strlen(text)); }
 
 static sqlite3_stmt *find(sqlite_conn *conn, const char *sql, uint64_t hash) {
   for (size_t i = 0; i < SQLITE_STATEMENTS; i++) {
