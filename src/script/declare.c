@@ -215,8 +215,10 @@ static int word_log(lua_State *L) {
   state_charge(L, size / 16);
   if (!env->log) return 0;
   char out[LIMIT_LOG_LINE_BYTES];
-  if (size >= sizeof out) size = sizeof out - 1;
-  while (size > 0 && size == sizeof out - 1 && ((unsigned char)text[size] & 0xC0) == 0x80) size--; /* never cut a code point */
+  if (size >= sizeof out) {
+    size = sizeof out - 1;
+    while (size > 0 && ((unsigned char)text[size] & 0xC0) == 0x80) size--; /* never cut a code point */
+  }
   for (size_t i = 0; i < size; i++) out[i] = (unsigned char)text[i] < 32 || text[i] == 127 ? ' ' : text[i];
   out[size] = 0;
   env->log(env->log_context, "info", out);

@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include "base/limits.h"
+#include "base/text.h"
 #include <locale.h>
 #include <stdio.h>
 #include <string.h>
@@ -192,6 +193,20 @@ static void a_log_line_names_its_place(void **unused) {
   assert_int_equal(strlen(test_log()), LIMIT_LOG_LINE_BYTES - 1 + strlen("info: "));
 }
 
+static void a_long_log_line_is_cut_between_characters(void **unused) {
+  (void)unused;
+  for (int i = 0; i < 3; i++) {
+    char body[64];
+    test_log();
+    snprintf(body, sizeof body, "log(('x'):rep(%d) .. ('\xE2\x82\xAC'):rep(2000))", i);
+    expect_runs(body);
+    const char *line = test_log();
+    size_t size = strlen(line);
+    assert_true(text_is_utf8(line, size));
+    assert_in_range(size, LIMIT_LOG_LINE_BYTES - 3, LIMIT_LOG_LINE_BYTES + 8);
+  }
+}
+
 static void an_error_tells_place_and_way(void **unused) {
   (void)unused;
   annal_error error;
@@ -224,6 +239,7 @@ int main(void) {
       cmocka_unit_test(table_functions_keep_the_manual),
       cmocka_unit_test(a_host_locale_changes_nothing),
       cmocka_unit_test(a_log_line_names_its_place),
+      cmocka_unit_test(a_long_log_line_is_cut_between_characters),
       cmocka_unit_test(an_error_tells_place_and_way),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
