@@ -146,6 +146,17 @@ stores.each(_ENV, "a projection object", function(place)
     assert.same({ 4, 5 }, pluck(list_of_two, "position"))
   end)
 
+  it("gives its streams and newest event for a condition of one's own", function()
+    local events, list = apps.todo_events()
+    store:save_events(events)
+    local projection = store:projection("TODO_LIST", list)
+    local event = { type = "ITEM_REMOVED", data = events[3].data }
+    local function save() return store:save_event_with_stream_validation(event, projection.latest_event_id, projection.streams) end
+    assert.equal(4, save().position)
+    expect.error("conflict", save)
+    assert.equal(4, place():count "events")
+  end)
+
   it("without events saves under the condition that there are none", function()
     local events, list = apps.todo_events()
     local mine, theirs = store:projection("TODO_LIST", list), store:projection("TODO_LIST", list)
@@ -277,6 +288,16 @@ stores.each(_ENV, "a saved row", function(place)
     expect.error("misuse", function() store:view("HITS") end)
     expect.error("misuse", function() store:view("HITS", "") end)
     expect.error("misuse", function() store:view("EVERYTHING", "x") end)
+  end)
+
+  it("is found by an id that is an integer, as by its text", function()
+    hit "5"
+    local projection = store:projection("HITS", 5)
+    assert.equal("5", projection.id)
+    assert.same({ count = 1 }, projection:view())
+    projection:save()
+    assert.same({ count = 1 }, (store:view("HITS", "5")))
+    assert.equal("5", store:get_projection({ type = "HITS", id = "5" }).id)
   end)
 
   it("is brought up to date by a save after more events", function()
