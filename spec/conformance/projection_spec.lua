@@ -151,7 +151,9 @@ stores.each(_ENV, "a projection object", function(place)
     store:save_events(events)
     local projection = store:projection("TODO_LIST", list)
     local event = { type = "ITEM_REMOVED", data = events[3].data }
-    local function save() return store:save_event_with_stream_validation(event, projection.latest_event_id, projection.streams) end
+    local function save()
+      return store:save_event_with_stream_validation(event, projection.latest_event_id, projection.streams)
+    end
     assert.equal(4, save().position)
     expect.error("conflict", save)
     assert.equal(4, place():count "events")
