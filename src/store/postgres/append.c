@@ -35,7 +35,7 @@ typedef struct event_arrays {
 } event_arrays;
 
 typedef struct stream_arrays {
-  pg_array starts, after_ids, alones, type_starts, types, field_starts, names, value_starts, values;
+  pg_array starts, after_ids, leads, alones, type_starts, types, field_starts, names, value_starts, values;
   int64_t streams, type_count, field_count, value_count;
 } stream_arrays;
 
@@ -126,6 +126,8 @@ static void add_stream(stream_arrays *a, const pg_store *s, const annal_conditio
   a->type_count += (int64_t)stream->type_count;
   pg_array_int(&a->field_starts, a->field_count + 1);
   size_t leading = leading_field(s, stream);
+  bool led = stream->data_count && is_declared(s, stream->data[leading].name);
+  pg_array_text(&a->leads, led ? stream->data[leading].name : NULL);
   if (stream->data_count) add_field(a, &stream->data[leading]);
   for (size_t i = 0; i < stream->data_count; i++)
     if (i != leading) add_field(a, &stream->data[i]);
@@ -137,9 +139,9 @@ static void add_streams(stream_arrays *a, const pg_store *s, store_entry *const 
   const struct {
     pg_array *array;
     Oid type;
-  } all[] = {{&a->starts, PG_INT4},      {&a->after_ids, PG_TEXT},    {&a->alones, PG_BOOL},
-             {&a->type_starts, PG_INT4}, {&a->types, PG_TEXT},        {&a->field_starts, PG_INT4},
-             {&a->names, PG_TEXT},       {&a->value_starts, PG_INT4}, {&a->values, PG_TEXT}};
+  } all[] = {{&a->starts, PG_INT4},       {&a->after_ids, PG_TEXT}, {&a->leads, PG_TEXT},        {&a->alones, PG_BOOL},
+             {&a->type_starts, PG_INT4},  {&a->types, PG_TEXT},     {&a->field_starts, PG_INT4}, {&a->names, PG_TEXT},
+             {&a->value_starts, PG_INT4}, {&a->values, PG_TEXT}};
   bool any = false;
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) pg_array_init(all[i].array, env, all[i].type);
   for (size_t i = 0; i < count; i++) {
@@ -156,8 +158,8 @@ static void add_streams(stream_arrays *a, const pg_store *s, store_entry *const 
 }
 
 static void free_streams(stream_arrays *a) {
-  pg_array *all[] = {&a->starts,       &a->after_ids, &a->alones,       &a->type_starts, &a->types,
-                     &a->field_starts, &a->names,     &a->value_starts, &a->values};
+  pg_array *all[] = {&a->starts, &a->after_ids,    &a->leads, &a->alones,       &a->type_starts,
+                     &a->types,  &a->field_starts, &a->names, &a->value_starts, &a->values};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) pg_array_free(all[i]);
 }
 
@@ -258,6 +260,7 @@ static bool wait_before_retry(pg_store *s, const pg_call *call, int *pause_ms) {
 static int attempt(pg_store *s, const pg_params *params, const pg_call *call, PGresult **result, bool *unknown,
                    annal_error *error) {
   pg_conn *conn = &s->writer;
+  pg_settle(s, conn, call);
   int code = pg_alive(conn) ? ANNAL_OK : pg_connect(s, conn, call, error);
   if (code) return code;
   conn->submitted = false;
@@ -374,6 +377,7 @@ void pg_append(store *base, store_entry *entries, size_t count) {
   if (live_count > 0) {
     pthread_mutex_lock(&s->write_lock);
     append_batch(s, live, live_count, flushes);
+    pg_tell(s);
     pthread_mutex_unlock(&s->write_lock);
   }
   if (live != one_entry) base_free(s->base.env, live);

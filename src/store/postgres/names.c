@@ -43,10 +43,11 @@ static bool add_word(pg_names *names, size_t *count, const char *word, base_buf 
 
 int pg_names_init(pg_names *names, const base_env *env, const annal_options *options, annal_error *error) {
   *names = (pg_names){.schema = options->schema, .events = options->events, .projections = options->projections};
-  const pg_word qualified[] = {{"events", names->events},  {"projections", names->projections},
-                               {"meta", "annal_meta"},     {"checkpoints", "annal_checkpoints"},
-                               {"parked", "annal_parked"}, {"append", "annal_append_1"},
-                               {"newer", "annal_newer_1"}, {"matches", "annal_matches_1"}};
+  const pg_word qualified[] = {{"events", names->events},     {"projections", names->projections},
+                               {"meta", "annal_meta"},        {"checkpoints", "annal_checkpoints"},
+                               {"parked", "annal_parked"},    {"append", "annal_append_1"},
+                               {"answer", "annal_answer_1"},  {"newer", "annal_newer_1"},
+                               {"matches", "annal_matches_1"}};
   base_buf text;
   buf_init(&text, env);
   size_t count = 0;
@@ -283,6 +284,7 @@ void pg_render_store(base_buf *out, const pg_names *names, const annal_options *
   for (size_t i = 0; i < options->projection_index_count; i++)
     if (!named_before(options->projection_indexes, i))
       pg_render_declared(out, names, "projections", options->projection_indexes[i]);
+  pg_render(out, names, NULL, "answer.sql");
   pg_render_functions(out, names, options->data_indexes, options->data_index_count);
   pg_render(out, names, NULL, "revoke.sql");
 }

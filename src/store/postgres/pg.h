@@ -4,6 +4,7 @@
  *   pool.c    the connections for reading
  *   open.c    opening, closing, interrupting; probe.c what an engine must do; schema.c tables and migrations
  *   append.c  saves; array.c their arrays; touch.c which saves of a batch may touch each other
+ *   watch.c   telling followers of commits and hearing of them
  *   read.c    cursors; rows.c rows of projections; check.c findings
  *
  * Threads: one connection writes, under write_lock; the others are lent by the pool to one call at a time. */
@@ -118,6 +119,7 @@ struct pg_store {
   bool host_clock; /* the options bring a clock, for tests */
   pthread_mutex_t write_lock;
   pg_conn writer;
+  int64_t told; /* monotonic: when followers were told of a commit, under write_lock */
   pthread_mutex_t pool_lock;
   pthread_cond_t pool_free;
   pg_conn *readers;
@@ -201,6 +203,14 @@ int pg_position_of(store *base, const char *id, int64_t *position, annal_error *
 int pg_read(store *base, const annal_selection *selection, store_cursor **cursor, annal_error *error);
 int pg_read_row(store *base, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                 size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
+int pg_look(store *base, int64_t position, const char *id, store_head_info *head, bool *same, annal_error *error); /* watch.c */
+int pg_watch_open(store *base, store_watch **watch, annal_error *error);
+int pg_watch_wait(store_watch *watch, int64_t deadline, annal_error *error);
+void pg_watch_close(store_watch *watch);
+/* After a commit, under write_lock: tells followers, and does not wait for the answer, which pg_settle takes before the
+ * connection is used again. */
+void pg_tell(pg_store *s);
+void pg_settle(pg_store *s, pg_conn *conn, const pg_call *call);
 int pg_put_rows(store *base, const store_row *rows, size_t count, store_status *statuses, annal_error *error);
 int pg_query_rows(store *base, const store_query *query, store_each_row *each, void *context, annal_error *error);
 int pg_check(store *base, store_finding *finding, void *context, uint64_t *findings, annal_error *error);

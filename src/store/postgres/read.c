@@ -334,7 +334,7 @@ static int cursor_new(pg_store *s, const annal_stream *streams, size_t count, pg
 
 int pg_read(store *base, const annal_selection *selection, store_cursor **cursor, annal_error *error) {
   pg_store *s = (pg_store *)base;
-  pg_cursor *c;
+  pg_cursor *c = NULL;
   int code = cursor_new(s, selection->streams, selection->stream_count, &c, error);
   if (code) return code;
   c->reverse = selection->reverse;
@@ -416,7 +416,7 @@ static int run_read_row(pg_cursor *c, const query *q, PGresult **result, annal_e
 int pg_read_row(store *base, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                 size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error) {
   pg_store *s = (pg_store *)base;
-  pg_cursor *c;
+  pg_cursor *c = NULL;
   int code = cursor_new(s, streams, stream_count, &c, error);
   if (code) return code;
   query q;
