@@ -20,10 +20,10 @@
 #define LIMIT_PAGE_EVENTS 1000      /* a page of small events is about 250 KiB: memory stays flat, round trips rare */
 #define LIMIT_PAGE_BYTES (4u << 20) /* where events are large, a page ends here */
 
-#define LIMIT_STREAMS 256           /* in one selection: SQLite unites at most 500 SELECTs */
-#define LIMIT_STREAM_VALUES 10000   /* types and filter values in one selection: SQLite takes 32,766 parameters, libpq 65,535 */
-#define LIMIT_BRANCHES 64           /* places of an index merged by one statement: beyond, planning costs more than a sort */
-#define LIMIT_BRANCH_VALUES 900     /* parameters of one stream so merged: 32 of them stay below those 32,766 */
+#define LIMIT_STREAMS 256         /* in one selection: SQLite unites at most 500 SELECTs */
+#define LIMIT_STREAM_VALUES 10000 /* types and filter values in one selection: SQLite takes 32,766 parameters, libpq 65,535 */
+#define LIMIT_BRANCHES 64         /* places of an index merged by one statement: beyond, planning costs more than a sort */
+#define LIMIT_BRANCH_VALUES 900   /* parameters of one stream so merged: 32 of them stay below those 32,766 */
 
 /* ---- Scripts ---- */
 #define LIMIT_BUDGET 10000000       /* VM instructions a handler call: about 0.1 s */
@@ -32,9 +32,15 @@
 #define LIMIT_SCRIPT_MEMORY (256u << 20)
 #define LIMIT_SCRIPT_FILE_BYTES (4u << 20)
 #define LIMIT_SCRIPT_FILES 4096
-#define LIMIT_SCRIPT_PATH_BYTES 200  /* so that path:line fits into an error's `where` */
-#define LIMIT_SCRIPT_DIRECTORIES 32  /* below one another */
+#define LIMIT_SCRIPT_PATH_BYTES 200 /* so that path:line fits into an error's `where` */
+#define LIMIT_SCRIPT_DIRECTORIES 32 /* below one another */
 #define LIMIT_LOG_LINE_BYTES 4096
+
+/* ---- JSON ---- */
+#define LIMIT_JSON_SCRATCH_BYTES (256u << 10) /* kept between calls: fits any usual payload, and is small beside a Lua state */
+#define LIMIT_JSON_KEYS 128     /* remembered to spare their hashing: an app's events have some dozens; a power of two */
+#define LIMIT_JSON_KEY_BYTES 32 /* remembered at most: longer ones are seldom, and beyond 40 Lua does not intern them */
+#define LIMIT_JSON_PENDING 32   /* members gathered before their table is made in its final size: events and views have fewer */
 
 /* ---- Time ---- */
 #define LIMIT_TIMEOUT_SECONDS 30.0
@@ -44,11 +50,11 @@
 #define LIMIT_CACHE_BYTES (64u << 20)
 
 /* ---- The command ---- */
-#define LIMIT_CONFIG_BYTES (64u << 10)  /* annal.lua is a dozen settings */
-#define LIMIT_CONFIG_MEMORY (8u << 20)  /* and making them needs no more */
-#define LIMIT_CONFIG_BUDGET 1000000     /* VM instructions: a loop without end stops within 10 ms */
+#define LIMIT_CONFIG_BYTES (64u << 10)                     /* annal.lua is a dozen settings */
+#define LIMIT_CONFIG_MEMORY (8u << 20)                     /* and making them needs no more */
+#define LIMIT_CONFIG_BUDGET 1000000                        /* VM instructions: a loop without end stops within 10 ms */
 #define LIMIT_IMPORT_LINE (6u * (16u << 20) + (64u << 10)) /* the largest event with every byte of it escaped as \u00xx */
-#define LIMIT_REPL_HISTORY 2000         /* lines kept from session to session */
-#define LIMIT_REPL_IDS 200              /* newest events looked through to complete an id: one page, so that TAB answers at once */
+#define LIMIT_REPL_HISTORY 2000                            /* lines kept from session to session */
+#define LIMIT_REPL_IDS 200 /* newest events looked through to complete an id: one page, so that TAB answers at once */
 
 #endif

@@ -1,15 +1,14 @@
 /* From bytes to Lua values, without a step between. Role: payloads and states on their way into scripts; see json_lua.h.
  *
  * The members of a container gather on the Lua stack, above a slot for its table, until all are there: then the table is made
- * in its final size and filled by raw sets. Only containers of more than PENDING members grow their tables. Any Lua allocation
- * may jump out of here; what is at stake then is on the Lua stack or belongs to the state's userdata.
+ * in its final size and filled by raw sets. Only containers of more than LIMIT_JSON_PENDING members grow their tables. Any Lua
+ * allocation may jump out of here; what is at stake then is on the Lua stack or belongs to the state's userdata.
  *
  * A finalizer that runs inside an allocation may itself decode: the scratch for strings is empty again before any can run. */
 #include "json/json_members.h"
 #include "json/json_scan.h"
 #include "json/json_state.h"
 
-#define PENDING 32   /* members held on the stack at most: more than events and views usually have */
 #define STACK_STEP 8 /* members for which room on the stack is asked at once */
 #define STACK_ROOM (2 * STACK_STEP + 4)
 #define COMPARED 8 /* members on the stack with which a key is compared one by one; more are stored first, and looked up */
@@ -100,7 +99,7 @@ static inline int make_room(decoder *d, const container *c) {
 
 /* ---- Keys -------------------------------------------------------------------------------------------------------------- */
 
-/* Where a key of 1 to KEY_MAX bytes stands in the cache, if it does. */
+/* Where a key of 1 to LIMIT_JSON_KEY_BYTES bytes stands in the cache, if it does. */
 static inline uint8_t key_slot(const char *key, size_t size) {
   uint64_t first = 0, last = 0;
   if (size >= 8) {
@@ -109,7 +108,7 @@ static inline uint8_t key_slot(const char *key, size_t size) {
   } else {
     for (size_t i = 0; i < size; i++) first = first << 8 | (unsigned char)key[i];
   }
-  return (uint8_t)(((first ^ (last << 1) ^ size) * UINT64_C(0x9E3779B97F4A7C15) >> 32) % KEY_SLOTS);
+  return (uint8_t)(((first ^ (last << 1) ^ size) * UINT64_C(0x9E3779B97F4A7C15) >> 32) % LIMIT_JSON_KEYS);
 }
 
 /* [-0, +1, -] Pushes the cached key; answers its prefix. */
@@ -125,7 +124,7 @@ static inline uint64_t push_cached(decoder *d, container *c, uint8_t slot) {
  * entry is made at once. */
 static uint64_t push_key(decoder *d, container *c, const json_slice *key) {
   uint64_t prefix = json_key_prefix(key->bytes, key->size);
-  if (key->escaped || key->size == 0 || key->size > KEY_MAX) {
+  if (key->escaped || key->size == 0 || key->size > LIMIT_JSON_KEY_BYTES) {
     c->guess = NULL;
     lua_pushlstring(d->L, key->bytes, key->size);
     return prefix;
@@ -214,7 +213,7 @@ static int decode_object(decoder *d) {
       if (next != ',') return json_scan_expected(&d->scan, "',' or '}' after a member");
       d->scan.at++;
     }
-    if (c.pending == PENDING) store_members(d, &c);
+    if (c.pending == LIMIT_JSON_PENDING) store_members(d, &c);
     if ((result = make_room(d, &c)) != 0 || (result = decode_key(d, &c)) != 0) return result;
     if ((result = decode_value(d, json_scan_next(&d->scan))) != 0) return result;
     c.pending++;
@@ -253,7 +252,7 @@ static int decode_array(decoder *d) {
       if (next != ',') return json_scan_expected(&d->scan, "',' or ']' after an element");
       d->scan.at++;
     }
-    if (c.pending == PENDING) store_elements(d, &c);
+    if (c.pending == LIMIT_JSON_PENDING) store_elements(d, &c);
     c.frame->index = (uint64_t)(c.stored + c.pending) + 1;
     if ((result = make_room(d, &c)) != 0 || (result = decode_value(d, json_scan_next(&d->scan))) != 0) return result;
     c.pending++;
@@ -282,7 +281,7 @@ int json_decode_with(lua_State *L, json_state *state, int kit, const char *text,
   if (result == 0) result = decode_value(&d, next);
   if (result == 0) result = json_scan_finish(&d.scan);
   if (result != 0) lua_settop(L, top);
-  if (state->strings.capacity > KIT_TEXT_KEPT) buf_free(&state->strings);
+  if (state->strings.capacity > LIMIT_JSON_SCRATCH_BYTES) buf_free(&state->strings);
   return result;
 }
 

@@ -25,11 +25,11 @@ void json_open(lua_State *L, const base_env *env);
 /* [-0, +1 on success, +0 otherwise, m] */
 int json_decode(lua_State *L, const char *text, size_t size, unsigned flags, annal_error *error);
 
-/* [-0, +0, m] Appends the canonical form of the value at `index`. Runs no metamethod and no script. On failure `out` is as it was.
+/* [-0, +0, -] Appends the canonical form of the value at `index`. Runs no metamethod and no script. On failure `out` is as it was.
  * Errors: `invalid` with the path in `where`. */
 int json_encode(lua_State *L, int index, unsigned flags, base_buf *out, annal_error *error);
 
-/* The next four need two free slots on the stack.
+/* The next four need three free slots on the stack.
  * [-0, +1, -] The array metatable. `getmetatable` of an array answers "array", so that no script can write to it. */
 void json_push_array_metatable(lua_State *L);
 /* [-0, +0, -] Whether the table at `index` carries it. */

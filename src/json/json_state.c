@@ -49,7 +49,7 @@ void json_open(lua_State *L, const base_env *env) {
   bool open = !lua_isnil(L, -1);
   lua_pop(L, 1);
   if (open) return;
-  lua_createtable(L, KIT_FIRST_KEY + KEY_SLOTS, 0); /* whole from the start: entering a key must not allocate */
+  lua_createtable(L, KIT_FIRST_KEY + LIMIT_JSON_KEYS, 0); /* whole from the start: entering a key must not allocate */
   push_new_state(L, env);
   lua_rawseti(L, -2, KIT_STATE);
   push_array_metatable(L);
@@ -122,7 +122,7 @@ static int library_encode(lua_State *L) {
   buf_clear(text);
   if (json_encode(L, 1, 0, text, &error) != 0) return self->raise(L, &error);
   lua_pushlstring(L, text->bytes, text->size);
-  if (text->capacity > KIT_TEXT_KEPT) buf_free(text);
+  if (text->capacity > LIMIT_JSON_SCRATCH_BYTES) buf_free(text);
   return 1;
 }
 

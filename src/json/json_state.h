@@ -6,15 +6,13 @@
 #ifndef JSON_JSON_STATE_H
 #define JSON_JSON_STATE_H
 
+#include "base/limits.h"
 #include "json/json_lua.h"
 
 /* Places in the kit. */
 enum { KIT_STATE = 1, KIT_ARRAY = 2, KIT_FIRST_KEY = 3 };
 
-#define KEY_SLOTS 128              /* a power of two; the events of an app have some dozens of different keys */
-#define KEY_MAX 32                 /* longer keys are seldom, and not interned by Lua beyond 40 bytes */
-#define KEY_DEPTHS 8               /* levels whose first key is guessed */
-#define KIT_TEXT_KEPT (256u << 10) /* scratch kept between calls: any usual state fits, and it is small beside the state itself */
+#define KEY_DEPTHS 8 /* levels whose first key is guessed */
 
 typedef struct json_key {
   uint64_t prefix;   /* json_key_prefix */
@@ -27,7 +25,7 @@ typedef struct json_state {
   const base_env *env; /* NULL once the state closes */
   base_buf strings;    /* decode: the last string that had escapes */
   base_buf text;       /* the library's encode: what it is about to push */
-  json_key keys[KEY_SLOTS];
+  json_key keys[LIMIT_JSON_KEYS];
   uint8_t first[KEY_DEPTHS]; /* a guess: which entry's key is the first of an object at this depth */
 } json_state;
 

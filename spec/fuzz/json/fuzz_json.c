@@ -14,7 +14,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size == 0) return 0;
   json_property_state state;
   json_property_open(&state);
-  json_property_check(&state, (const char *)data + 1, size - 1, data[0] & (JSON_OBJECT | JSON_NO_NUL));
+  unsigned flags = data[0] & (JSON_OBJECT | JSON_NO_NUL);
+  json_property_check(&state, (const char *)data + 1, size - 1, flags);
+  json_property_check(&state, (const char *)data + 1, size - 1, flags); /* and when its keys are in the cache */
   json_property_close(&state);
   return 0;
 }
