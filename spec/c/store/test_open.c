@@ -184,6 +184,9 @@ static void indexes_of_ones_own_are_made_once(void **state) {
 static void the_ddl_for_people_makes_a_store(void **state) {
   fixture *f = *state;
   if (fixture_runs_on != ON_FILE) skip(); /* PostgreSQL's grants need roles; its own tests have them */
+  const char *twice[] = {"k", "n", "k"};
+  f->options.data_indexes = twice;
+  f->options.data_index_count = 3;
   annal_index index = {.name = "own", .on = "events", .sql = "(version) WHERE type = 'it''s'"};
   f->options.indexes = &index;
   f->options.index_count = 1;

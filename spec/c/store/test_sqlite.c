@@ -210,6 +210,48 @@ static void a_relative_path_stays_what_it_was(void **state) {
   free(before);
 }
 
+static int open_and_save(fixture *f, int number) {
+  store *s;
+  annal_error error;
+  char id[16];
+  snprintf(id, sizeof id, "p%d", number);
+  annal_event event = event_of(id, "A", "{\"k\":\"x\"}");
+  store_save save = {.events = &event, .count = 1};
+  if (store_open(&f->env, f->location, &f->options, &s, &error) || store_append(s, &save, &error)) {
+    print_error("%s\n", error.message);
+    return 1;
+  }
+  store_close(s);
+  return 0;
+}
+
+static void many_programs_may_make_the_store_at_once(void **state) {
+  fixture *f = *state;
+  store_close(f->store);
+  f->store = NULL;
+  enum { PROGRAMS = 12 };
+  for (int round = 0; round < 3; round++) {
+    snprintf(f->location, sizeof f->location, "%s/new%d.db", f->directory, round);
+    pid_t children[PROGRAMS];
+    for (int i = 0; i < PROGRAMS; i++)
+      if ((children[i] = fork()) == 0) _exit(open_and_save(f, i));
+    int failed = 0;
+    for (int i = 0; i < PROGRAMS; i++) {
+      int status;
+      waitpid(children[i], &status, 0);
+      failed += status != 0;
+    }
+    assert_int_equal(failed, 0);
+    fixture_reopen(f);
+    assert_int_equal(head_of(f), PROGRAMS);
+    uint64_t findings;
+    assert_ok(store_check(f->store, NULL, NULL, &findings, &test_error));
+    assert_int_equal(findings, 0);
+    store_close(f->store);
+    f->store = NULL;
+  }
+}
+
 /* ---- A full disk ------------------------------------------------------------------------------------------------------- */
 
 static void a_full_disk_stores_nothing_and_loses_nothing(void **state) {
@@ -665,6 +707,7 @@ int main(void) {
       TEST(a_damaged_file_says_so),
       TEST(a_file_that_was_replaced_is_not_taken_for_the_same),
       TEST(a_relative_path_stays_what_it_was),
+      TEST(many_programs_may_make_the_store_at_once),
       TEST(a_full_disk_stores_nothing_and_loses_nothing),
       TEST(another_programs_lock_is_waited_for_and_then_busy),
       TEST(waiting_for_a_lock_can_be_interrupted),

@@ -55,6 +55,10 @@ int sqlite_fail(sqlite_conn *conn, int code, annal_error *error) {
   case SQLITE_PERM:
   case SQLITE_AUTH: {
     int number = conn->db ? sqlite3_system_errno(conn->db) : 0;
+    if (conn->store->base.options->read_only)
+      return error_set(error, ANNAL_UNAVAILABLE, NULL,
+                       "%s cannot be opened: %s; to be read it needs its -wal and -shm files, or a directory that can be written",
+                       path, number ? strerrordesc_np(number) : message);
     return error_set(error, ANNAL_UNAVAILABLE, NULL, "%s cannot be opened: %s", path, number ? strerrordesc_np(number) : message);
   }
   case SQLITE_NOTADB: return error_set(error, ANNAL_CORRUPT, NULL, "%s is no SQLite database; it was left as it is", path);

@@ -284,32 +284,39 @@ static int declare_fields(declaring *d, const char *on, const char *prefix, cons
   return ANNAL_OK;
 }
 
-/* CREATE INDEX of the user's own text, which must be one statement. */
-static int create_own_index(declaring *d, const annal_index *index, annal_error *error) {
-  base_buf sql;
-  buf_init(&sql, d->s->base.env);
-  buf_text(&sql, "CREATE INDEX ");
-  sqlite_quote(&sql, index->name, '"');
-  buf_text(&sql, " ON ");
-  sqlite_quote(&sql, strcmp(index->on, "events") == 0 ? d->s->base.options->events : d->s->base.options->projections, '"');
-  buf_char(&sql, ' ');
-  buf_text(&sql, index->sql);
+/* CREATE INDEX with the user's own text. */
+static void add_own_index(base_buf *sql, const annal_options *options, const annal_index *index) {
+  buf_text(sql, "CREATE INDEX ");
+  sqlite_quote(sql, index->name, '"');
+  buf_text(sql, " ON ");
+  sqlite_quote(sql, strcmp(index->on, "events") == 0 ? options->events : options->projections, '"');
+  buf_char(sql, ' ');
+  buf_text(sql, index->sql);
+}
+
+/* Prepares and runs the user's text, which must be one statement. */
+static int run_own_index(sqlite_conn *conn, const annal_index *index, const char *sql, annal_error *error) {
   sqlite3_stmt *stmt = NULL;
   const char *tail = "";
-  int result = sql.failed ? error_memory(error) : ANNAL_OK;
-  int code = result ? SQLITE_OK : sqlite3_prepare_v2(d->conn->db, sql.bytes, -1, &stmt, &tail);
-  if (code == SQLITE_OK && !result && tail[strspn(tail, " \t\r\n;")])
+  int result = ANNAL_OK, code = sqlite3_prepare_v2(conn->db, sql, -1, &stmt, &tail);
+  if (code == SQLITE_OK && tail[strspn(tail, " \t\r\n;")]) {
     result = error_set(error, ANNAL_MISUSE, "indexes", "the sql of index \"%s\" is more than one statement", index->name);
-  if (code == SQLITE_OK && !result) {
+  } else if (code == SQLITE_OK) {
     code = sqlite3_step(stmt);
     if (code == SQLITE_DONE) code = SQLITE_OK;
   }
-  if (code != SQLITE_OK) {
-    result = sqlite_fail(d->conn, code, error);
-    if (sqlite_is_content(code))
-      result = error_set(error, ANNAL_MISUSE, "indexes", "index \"%s\": %s", index->name, sqlite3_errmsg(d->conn->db));
-  }
+  if (code != SQLITE_OK && sqlite_is_content(code))
+    result = error_set(error, ANNAL_MISUSE, "indexes", "index \"%s\": %s", index->name, sqlite3_errmsg(conn->db));
+  else if (code != SQLITE_OK) result = sqlite_fail(conn, code, error);
   sqlite3_finalize(stmt);
+  return result;
+}
+
+static int create_own_index(declaring *d, const annal_index *index, annal_error *error) {
+  base_buf sql;
+  buf_init(&sql, d->s->base.env);
+  add_own_index(&sql, d->s->base.options, index);
+  int result = sql.failed ? error_memory(error) : run_own_index(d->conn, index, sql.bytes, error);
   buf_free(&sql);
   return result;
 }
@@ -456,6 +463,9 @@ int sqlite_prepare_store(sqlite_store *s, sqlite_conn *conn, annal_error *error)
 static void add_field_indexes(base_buf *out, schema_names *names, const char *on, const char *file, const char *const *fields,
                               size_t count) {
   for (size_t i = 0; i < count; i++) {
+    size_t first = 0;
+    while (strcmp(fields[first], fields[i]) != 0) first++;
+    if (first < i) continue; /* said twice */
     names_set_field(names, on, fields[i]);
     buf_char(out, '\n');
     expand_file(out, names, file);
@@ -472,11 +482,9 @@ int sqlite_ddl(const base_env *env, const annal_options *options, base_buf *out,
                     options->projection_index_count);
   for (size_t i = 0; i < options->index_count; i++) {
     const annal_index *index = &options->indexes[i];
-    buf_text(out, "\nCREATE INDEX ");
-    sqlite_quote(out, index->name, '"');
-    buf_text(out, " ON ");
-    buf_text(out, strcmp(index->on, "events") == 0 ? names.events.bytes : names.projections.bytes);
-    buf_printf(out, " %s;\nINSERT INTO annal_meta (key, value) VALUES ('index:%s:%s', ", index->sql, index->on, index->name);
+    buf_char(out, '\n');
+    add_own_index(out, options, index);
+    buf_printf(out, ";\nINSERT INTO annal_meta (key, value) VALUES ('index:%s:%s', ", index->on, index->name);
     sqlite_quote(out, index->sql, '\'');
     buf_text(out, ");\n");
   }
