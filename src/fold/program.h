@@ -19,7 +19,7 @@ typedef struct program_place {
   int key_count; /* 0: the part itself */
 } program_place;
 
-/* Immutable. Lives in a userdata, whose user value is the anchors: a Lua table 1..n with the functions and strings. */
+/* Immutable. An `init` function was run once to make it. Lives in a userdata, whose user value is the anchors: a Lua table 1..n with the functions and strings. */
 typedef struct fold_program {
   const script_projection *projection;
   bool has_fields; /* the state is an object with one member for each part; else the one part is the state */

@@ -2,6 +2,7 @@
 #include "fold/run.h"
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/text.h"
 #include "fold/match.h"
 #include "fold/program.h"
@@ -47,7 +48,7 @@ static int take_apart(fold_run *run, frame *f, annal_error *error) {
   f->parts = lua_gettop(L);
   if (!program->has_fields) return ANNAL_OK;
   int whole = f->parts, found = 0;
-  luaL_checkstack(L, program->field_count + 16, "fields");
+  luaL_checkstack(L, program->field_count + LIMIT_DEPTH + 32, "fields");
   if (lua_istable(L, whole)) {
     for (lua_pushnil(L); lua_next(L, whole); lua_pop(L, 1)) found++;
     for (int i = 0; i < program->field_count; i++) {
@@ -81,38 +82,65 @@ static void put_together(const frame *f) {
 
 /* ---- Events ------------------------------------------------------------------------------------------------------------ */
 
-/* [-0, +0, m] Gives the array metatable to the table on top if it lacks one and could be an array. */
+/* [-0, +0, -] Whether the value at `index` is a table that could be an array and does not say so. */
+static bool is_undecided(lua_State *L, int index) {
+  if (!lua_istable(L, index)) return false;
+  if (!lua_getmetatable(L, index)) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+/* [-1, +1, m] An undecided table on top becomes an array. An empty one gives way to a new one: it may be a constant of the
+ * script's, which must not change under its other users. */
 static void make_array(lua_State *L) {
-  if (lua_getmetatable(L, -1)) {
-    lua_pop(L, 1);
-    return;
-  }
   if (lua_rawlen(L, -1) == 0) {
     lua_pushnil(L);
     if (lua_next(L, -2)) {
-      lua_pop(L, 2);
+      lua_pop(L, 2); /* an object after all */
       return;
     }
+    lua_pop(L, 1);
+    lua_newtable(L);
   }
   json_push_array_metatable(L);
   lua_setmetatable(L, -2);
+}
+
+/* [-0, +0, m] One place below the part that is on top. */
+static void keep_array_at(const frame *f, const program_place *place) {
+  lua_State *L = f->L;
+  int part = lua_gettop(L), last = place->first_key + place->key_count - 1;
+  for (int key = place->first_key; key < last && lua_istable(L, -1); key++) {
+    lua_rawgeti(L, f->anchors, key);
+    lua_rawget(L, -2);
+  }
+  if (lua_istable(L, -1)) {
+    lua_rawgeti(L, f->anchors, last);
+    lua_pushvalue(L, -1);
+    lua_rawget(L, -3);
+    if (is_undecided(L, -1)) {
+      make_array(L);
+      lua_rawset(L, -3);
+    }
+  }
+  lua_settop(L, part);
 }
 
 /* [-0, +0, m] Where the initial state has an array, what stands there now is one. It is done after each handler and not when
  * the state is encoded, because a fold that stops here and goes on later must not differ from one that does not stop. */
 static void keep_arrays(const frame *f, int field) {
   lua_State *L = f->L;
-  const fold_program *program = f->program;
-  for (int i = 0; i < program->place_count; i++) {
-    const program_place *place = &program->places[i];
+  for (int i = 0; i < f->program->place_count; i++) {
+    const program_place *place = &f->program->places[i];
     if (place->field != field) continue;
     lua_pushvalue(L, f->parts + field);
-    for (int k = 0; k < place->key_count && lua_istable(L, -1); k++) {
-      lua_rawgeti(L, f->anchors, place->first_key + k);
-      lua_rawget(L, -2);
-      lua_replace(L, -2);
+    if (place->key_count > 0) {
+      keep_array_at(f, place);
+    } else if (is_undecided(L, -1)) {
+      make_array(L);
+      lua_pushvalue(L, -1);
+      lua_replace(L, f->parts + field);
     }
-    if (lua_istable(L, -1)) make_array(L);
     lua_pop(L, 1);
   }
 }
@@ -182,7 +210,7 @@ static int push_begin(fold_run *run, const fold_program *program, lua_State *L, 
 static int events_body(lua_State *L, void *context, annal_error *error) {
   fold_run *run = context;
   frame f = {.L = L};
-  luaL_checkstack(L, 32, "fold");
+  luaL_checkstack(L, LIMIT_DEPTH + 32, "fold"); /* a place may be that deep */
   int code = fold_program_push(run->state, run->projection, run->scratch, &f.program, error);
   if (code) return code;
   f.anchors = lua_gettop(L) - 1;

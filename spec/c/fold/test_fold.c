@@ -138,6 +138,21 @@ static void what_init_says_is_an_array_stays_one_when_it_is_empty(void **unused)
   place_remove(&p);
 }
 
+static void a_constant_of_a_script_does_not_become_an_array(void **unused) {
+  (void)unused;
+  place p;
+  place_start(&p, EVENTS "local none = {}\n"
+                         "projection 'P' { by = 'cartId', init = { list = array {}, map = {} }, on = {"
+                         "  CLEARED = function(s) s.list = none end, NOTED = function(s) s.list = nil s.map = none end,"
+                         "  ADDED = function(s, e) table.insert(s.list, e.data.name) end } }");
+  put(&p, "CLEARED", NULL, "{\"cartId\":\"a\"}");
+  put(&p, "ADDED", NULL, "{\"cartId\":\"a\",\"name\":\"tea\"}");
+  for (int round = 0; round < 2; round++) expect_fold(&p, "P", "a", true, "{\"list\":[\"tea\"],\"map\":{}}");
+  put(&p, "NOTED", NULL, "{\"cartId\":\"a\",\"note\":1}");
+  expect_fold(&p, "P", "a", true, "{\"map\":{}}");
+  place_remove(&p);
+}
+
 static void a_state_that_is_no_tree_is_an_error_with_its_path(void **unused) {
   (void)unused;
   static const struct {
@@ -332,6 +347,7 @@ int main(void) {
       cmocka_unit_test(reducers_run_in_bytewise_order_of_their_fields),
       cmocka_unit_test(what_an_instance_does_to_its_init_is_its_own),
       cmocka_unit_test(what_init_says_is_an_array_stays_one_when_it_is_empty),
+      cmocka_unit_test(a_constant_of_a_script_does_not_become_an_array),
       cmocka_unit_test(a_state_that_is_no_tree_is_an_error_with_its_path),
       cmocka_unit_test(a_table_shared_by_two_fields_is_refused),
       cmocka_unit_test(an_error_names_the_event_and_the_line),
