@@ -165,49 +165,69 @@ static void free_streams(stream_arrays *a) {
 
 /* ---- Its answers ----------------------------------------------------------------------------------------------------------- */
 
-static int64_t get_int(const PGresult *result, int column, size_t number) {
-  const char *bytes;
-  int size;
-  if (!pg_array_get(result, 0, column, (int64_t)number, &bytes, &size)) return 0;
-  return size == 8 ? pg_get64(bytes) : size == 4 ? pg_get32(bytes) : 0;
+/* The one value that is answered, a row of arrays, taken apart. */
+typedef struct answers {
+  pg_value columns[FOUND_TIMES + 1];
+} answers;
+
+/* The binary form of a row: how many columns, then type, length (-1: null) and bytes of each. */
+static bool open_answers(const PGresult *result, answers *out) {
+  if (PQntuples(result) != 1 || PQnfields(result) != 1 || PQgetisnull(result, 0, 0)) return false;
+  const char *at = PQgetvalue(result, 0, 0), *end = at + PQgetlength(result, 0, 0);
+  if (end - at < 4 || pg_get32(at) != FOUND_TIMES + 1) return false;
+  at += 4;
+  for (int i = 0; i <= FOUND_TIMES; i++) {
+    if (end - at < 8) return false;
+    int32_t size = pg_get32(at + 4);
+    at += 8;
+    if (size > end - at) return false;
+    out->columns[i] = (pg_value){.bytes = size < 0 ? NULL : at, .size = size < 0 ? 0 : size};
+    if (size > 0) at += size;
+  }
+  return true;
 }
 
-static void get_id(const PGresult *result, size_t number, char id[LIMIT_ID_BYTES + 1]) {
-  const char *bytes;
-  int size;
+static int64_t get_int(const answers *given, int column, size_t number) {
+  pg_value value;
+  if (!pg_array_get(given->columns[column], (int64_t)number, &value)) return 0;
+  return value.size == 8 ? pg_get64(value.bytes) : value.size == 4 ? pg_get32(value.bytes) : 0;
+}
+
+static void get_id(const answers *given, size_t number, char id[LIMIT_ID_BYTES + 1]) {
+  pg_value value;
   id[0] = 0;
-  if (!pg_array_get(result, 0, IDS, (int64_t)number, &bytes, &size) || size > LIMIT_ID_BYTES) return;
-  memcpy(id, bytes, (size_t)size);
-  id[size] = 0;
+  if (!pg_array_get(given->columns[IDS], (int64_t)number, &value) || value.size > LIMIT_ID_BYTES) return;
+  memcpy(id, value.bytes, (size_t)value.size);
+  id[value.size] = 0;
 }
 
-static void take_stored(const PGresult *result, size_t number, store_save *save) {
-  int64_t position = get_int(result, POSITIONS, number), time = get_int(result, TIMES, number) + PG_EPOCH;
+static void take_stored(const answers *given, size_t number, store_save *save) {
+  int64_t position = get_int(given, POSITIONS, number), time = get_int(given, TIMES, number) + PG_EPOCH;
   for (size_t i = 0; i < save->count; i++) {
     save->events[i].position = position + (int64_t)i;
     if (!save->keep_created_at) save->events[i].created_at = time;
   }
 }
 
-static void take_found(const PGresult *result, size_t *found, store_save *save) {
+static void take_found(const answers *given, size_t *found, store_save *save) {
   for (size_t i = 0; i < save->count; i++, (*found)++) {
-    save->events[i].position = get_int(result, FOUND_POSITIONS, *found);
-    save->events[i].created_at = get_int(result, FOUND_TIMES, *found) + PG_EPOCH;
+    save->events[i].position = get_int(given, FOUND_POSITIONS, *found);
+    save->events[i].created_at = get_int(given, FOUND_TIMES, *found) + PG_EPOCH;
   }
   save->was_stored = true;
 }
 
-static int fail_partly(const PGresult *result, size_t number, const store_save *save, annal_error *error) {
+static int fail_partly(const answers *given, size_t number, const store_save *save, annal_error *error) {
   char missing[LIMIT_ID_BYTES + 1];
-  get_id(result, number, missing);
-  size_t at = (size_t)get_int(result, NUMBERS, number) - 1;
+  get_id(given, number, missing);
+  size_t at = (size_t)get_int(given, NUMBERS, number) - 1;
   annal_event stored = save->events[at], absent = {.id = missing};
-  stored.position = get_int(result, POSITIONS, number);
+  stored.position = get_int(given, POSITIONS, number);
   return store_fail_partly_stored(error, &stored, at, &absent);
 }
 
-static int fail_time(const PGresult *result, size_t number, const store_save *save, bool before, annal_error *error) {
-  int64_t bound = get_int(result, TIMES, number) + PG_EPOCH;
+static int fail_time(const answers *given, size_t number, const store_save *save, bool before, annal_error *error) {
+  int64_t bound = get_int(given, TIMES, number) + PG_EPOCH;
   if (before) return store_check_time(error, save->events, 0, save->count, bound, INT64_MAX);
   for (size_t i = 0; i < save->count; i++) {
     int code = store_check_time(error, &save->events[i], i, save->count, INT64_MIN, bound);
@@ -216,32 +236,31 @@ static int fail_time(const PGresult *result, size_t number, const store_save *sa
   return error_set(error, ANNAL_CORRUPT, NULL, "the server found a created_at in the future where there is none");
 }
 
-static int take_answer(const PGresult *result, size_t number, size_t *found, store_save *save, annal_error *error) {
+static int take_answer(const answers *given, size_t number, size_t *found, store_save *save, annal_error *error) {
   char id[LIMIT_ID_BYTES + 1];
-  size_t at = (size_t)get_int(result, NUMBERS, number);
+  size_t at = (size_t)get_int(given, NUMBERS, number);
   at = at > 0 ? at - 1 : 0;
-  int64_t position = get_int(result, POSITIONS, number);
-  switch (get_int(result, RESULTS, number)) {
-  case STORED: take_stored(result, number, save); return ANNAL_OK;
-  case WAS_STORED: take_found(result, found, save); return ANNAL_OK;
-  case CONFLICT: get_id(result, number, id); return store_fail_conflict(error, save->condition, at, id, position);
+  int64_t position = get_int(given, POSITIONS, number);
+  switch (get_int(given, RESULTS, number)) {
+  case STORED: take_stored(given, number, save); return ANNAL_OK;
+  case WAS_STORED: take_found(given, found, save); return ANNAL_OK;
+  case CONFLICT: get_id(given, number, id); return store_fail_conflict(error, save->condition, at, id, position);
   case CONFLICT_MISSING: return store_fail_conflict_missing(error, save->condition, at);
   case OTHER_CONTENT: return store_fail_duplicate(error, &save->events[at], at, save->count, position);
-  case PARTLY_STORED: return fail_partly(result, number, save, error);
-  case TIME_BEFORE: return fail_time(result, number, save, true, error);
-  case TIME_AFTER: return fail_time(result, number, save, false, error);
+  case PARTLY_STORED: return fail_partly(given, number, save, error);
+  case TIME_BEFORE: return fail_time(given, number, save, true, error);
+  case TIME_AFTER: return fail_time(given, number, save, false, error);
   default: return error_set(error, ANNAL_CORRUPT, NULL, "annal_append_1 gave an answer that this program does not know");
   }
 }
 
 static int take_answers(const PGresult *result, store_entry **entries, size_t count, annal_error *error) {
-  const char *bytes;
-  int size;
-  if (PQntuples(result) != 1 || PQnfields(result) != FOUND_TIMES + 1 ||
-      !pg_array_get(result, 0, RESULTS, (int64_t)count - 1, &bytes, &size))
+  answers given;
+  pg_value last;
+  if (!open_answers(result, &given) || !pg_array_get(given.columns[RESULTS], (int64_t)count - 1, &last))
     return error_set(error, ANNAL_CORRUPT, NULL, "annal_append_1 is not the function that annal made");
   size_t found = 0;
-  for (size_t i = 0; i < count; i++) entries[i]->result = take_answer(result, i, &found, entries[i]->save, &entries[i]->error);
+  for (size_t i = 0; i < count; i++) entries[i]->result = take_answer(&given, i, &found, entries[i]->save, &entries[i]->error);
   return ANNAL_OK;
 }
 

@@ -83,24 +83,22 @@ void pg_array_param_if(bool wanted, pg_array *array, pg_params *params) {
   else pg_params_binary(params, array_type(array->type), NULL, 0);
 }
 
-bool pg_array_get(const PGresult *result, int row, int column, int64_t number, const char **bytes, int *size) {
-  if (PQgetisnull(result, row, column)) return false;
-  const char *value = PQgetvalue(result, row, column);
-  const char *end = value + PQgetlength(result, row, column);
-  if (end - value < HEADER_BYTES || pg_get32(value) != 1) return false;
-  /* The server numbers elements from the bound that it was first assigned at. */
-  int64_t place = number + 1 - pg_get32(value + 16);
-  if (place < 0 || place >= pg_get32(value + 12)) return false;
-  value += HEADER_BYTES;
+bool pg_array_get(pg_value array, int64_t number, pg_value *element) {
+  const char *at = array.bytes, *end = at + array.size;
+  if (!at || array.size < HEADER_BYTES || pg_get32(at) != 1) return false;
+  /* The server numbers elements from the one that was assigned first. */
+  int64_t place = number + 1 - pg_get32(at + 16);
+  if (place < 0 || place >= pg_get32(at + 12)) return false;
+  at += HEADER_BYTES;
   for (;; place--) {
-    if (end - value < 4) return false;
-    int32_t length = pg_get32(value);
-    value += 4;
+    if (end - at < 4) return false;
+    int32_t size = pg_get32(at);
+    at += 4;
+    if (size > end - at) return false;
     if (place == 0) {
-      *bytes = value;
-      *size = length;
-      return length >= 0 && length <= end - value;
+      *element = (pg_value){.bytes = at, .size = size};
+      return size >= 0;
     }
-    if (length > 0) value += length;
+    if (size > 0) at += size;
   }
 }

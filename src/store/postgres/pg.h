@@ -234,8 +234,13 @@ void pg_array_bool(pg_array *array, bool value);
 /* Ends it and makes it the next parameter, which borrows its bytes; or makes null that parameter. */
 void pg_array_param(pg_array *array, pg_params *params);
 void pg_array_param_if(bool wanted, pg_array *array, pg_params *params);
-/* Element `number`, from 0, of a binary array in a result; false when there is none or it is null. */
-bool pg_array_get(const PGresult *result, int row, int column, int64_t number, const char **bytes, int *size);
+/* A binary value within another; bytes NULL: null. */
+typedef struct pg_value {
+  const char *bytes;
+  int size;
+} pg_value;
+/* Element `number`, from 0; false when there is none or it is null. */
+bool pg_array_get(pg_value array, int64_t number, pg_value *element);
 
 #define PG_BOOL 16
 #define PG_INT8 20
