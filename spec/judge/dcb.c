@@ -1,4 +1,4 @@
-/* judge_dcb --store LOCATION --schema NAME [--seconds S] [--processes N] [--threads N] [--saver NAME]
+/* judge_dcb --store LOCATION --schema NAME [--seconds S] [--processes N] [--threads N] [--pooled] [--saver NAME]
  *
  * Holds saves under a condition to their word. Many processes with several threads each read what a random condition selects,
  * note the set of ids they saw, and save under that condition: one and several streams, types only, declared and undeclared
@@ -299,9 +299,12 @@ static verdict judge_log(const stored_log *log, const records *all) {
 
 /* ---- Processes ----------------------------------------------------------------------------------------------------------- */
 
+static bool pooled; /* behind a transaction pooler; set before any process is made */
+
 static annal_store *open_store(const char *location, const char *schema) {
   static const char *const declared[] = {"key"};
   annal_options options = {.size = sizeof options, .schema = schema, .data_indexes = declared, .data_index_count = 1};
+  options.pooled = pooled;
   annal_store *handle;
   annal_error error;
   if (annal_open(location, &options, &handle, &error)) judge_die("%s", error.message);
@@ -336,6 +339,7 @@ int main(int count, char **arguments) {
                                  {"--seconds", NULL, &seconds, NULL},
                                  {"--processes", NULL, &processes, NULL},
                                  {"--threads", NULL, &threads, NULL},
+                                 {"--pooled", NULL, NULL, &pooled},
                                  {0}});
   if (!location || threads < 1 || threads > 64) judge_die("usage: judge_dcb --store LOCATION [--schema NAME] …");
   char directory[] = "/tmp/annal-judge-XXXXXX";
