@@ -47,6 +47,7 @@ static int raise_at(lua_State *L, const char *place, const char *format, ...) {
 
 /* upvalue 1: the Lua function; upvalue 2: whether it declares something. Calls it with the place before the arguments. */
 static int call_with_place(lua_State *L) {
+  state_charge(L, 20);
   push_place(L);
   if (lua_toboolean(L, lua_upvalueindex(2)) && !state_of(L)->loading)
     return raise_at(L, lua_tostring(L, -1), "declarations belong into the file itself: there are none while handlers run");
@@ -161,6 +162,7 @@ static int no_such_file(lua_State *L, const char *place, const char *name) {
 
 static int word_include(lua_State *L) {
   script_state *state = state_of(L);
+  state_charge(L, 100); /* looking for a file is more than an instruction */
   push_place(L);
   const char *place = lua_tostring(L, -1);
   if (lua_type(L, 1) != LUA_TSTRING) return raise_at(L, place, "include takes the name of a file: include \"reducers.items\"");

@@ -80,7 +80,8 @@ int app_fails(const char *text, annal_error *error) {
   script_app *loaded = NULL;
   app_make(&app);
   app_write(&app, "app.lua", text);
-  int code = app_try(&app, &loaded, error);
+  const script_options options = {.memory = 32u << 20};
+  int code = load_with(&app, &options, &loaded, error);
   if (code == 0) script_release(loaded);
   app_remove(&app);
   return code;
