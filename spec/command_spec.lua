@@ -16,6 +16,31 @@ end
 
 local function count_lines(text) return #command.lines(text) end
 
+-- `annal events --follow …` beside the test, into a file. Answers wait(n), which waits until n lines are there and gives the text,
+-- and stop(), which sends it SIGINT and gives its exit code and what it said on stderr.
+local function follower(place, words)
+  local file = place .. "/followed"
+  os.execute(("cd %s && (%s >followed 2>errors & echo $! >pid; wait $!; echo $? >code) &"):format(place,
+    shell.line { "env", "-u", "LD_PRELOAD", command.path, table.unpack(words) }))
+  local function until_there(test)
+    for _ = 1, 1000 do
+      local text = shell.try { "test", "-s", file } and shell.read(file) or ""
+      if test(text) then return text end
+      shell.sleep(0.02)
+    end
+    error("it did not come: " .. shell.read(place .. "/errors"), 2)
+  end
+  local function wait(count) return until_there(function(text) return count_lines(text) >= count end) end
+  local function stop()
+    until_there(function() return shell.try { "test", "-s", place .. "/pid" } end)
+    -- A shell starts what runs in its background deaf to SIGINT; annal listens all the same, since it asks for it by itself.
+    shell.run { "kill", "-INT", (shell.read(place .. "/pid"):gsub("%s", "")) }
+    until_there(function() return shell.try { "test", "-s", place .. "/code" } end)
+    return tonumber(shell.read(place .. "/code")), shell.read(place .. "/errors")
+  end
+  return { wait = wait, stop = stop }
+end
+
 describe("the command annal", function()
   local place, store
 
@@ -79,7 +104,6 @@ describe("the command annal", function()
 
     it("and says of what is to come that it is not there yet", function()
       refuses(2, "not in this version yet", { "call", "ADD", "{}" })
-      refuses(2, "not in this version yet", { "--store", store, "events", "--follow" })
       refuses(2, "not in this version yet", { "--store", store, "events", "--correlation", "x" })
       refuses(2, "not in this version yet", { "--store", store, "view", "P", "x", "--at", "3" })
     end)
@@ -264,6 +288,28 @@ describe("the command annal", function()
       assert.equal("1 2", positions("--limit", "2"))
       assert.equal("6 5", positions("--limit", "2", "--reverse"))
       refuses(1, "annal: not_found: .*e9", { "--store", store, "events", "--after", "id:e9" })
+    end)
+
+    it("and what comes, at once, until SIGINT, which is no failure", function()
+      local followed = follower(place, { "--store", store, "events", "--follow", "--after", "id:e4", "--type", "ODD" })
+      assert.equal("e5", decode_lines(followed.wait(1))[1].id)
+      ok { "save", "EVEN", "{}", "--id", "e7" }
+      ok { "save", "ODD", "{}", "--id", "e8" }
+      assert.equal("e8", decode_lines(followed.wait(2))[2].id)
+      ok { "save", "ODD", "{}", "--id", "e9" }
+      local lines = decode_lines(followed.wait(3))
+      assert.equal(3, #lines)
+      assert.same({ 9, "ODD" }, { lines[3].position, lines[3].type })
+      local code, said = followed.stop()
+      assert.same({ 0, "" }, { code, said })
+    end)
+
+    it("and what comes, without an end or a way back", function()
+      for _, words in ipairs { { "--before", "9" }, { "--limit", "1" }, { "--reverse" } } do
+        refuses(2, "%-%-follow has no end: " .. words[1]:gsub("%-", "%%-"),
+          { "--store", store, "events", "--follow", table.unpack(words) })
+      end
+      refuses(1, "annal: not_found: .*e99", { "--store", store, "events", "--follow", "--after", "id:e99" })
     end)
 
     it("as a table on a terminal, safe against what is in them", function()
@@ -587,6 +633,15 @@ describe("the command annal on PostgreSQL", function()
     assert.equal('{"already_stored":2,"imported":0}\n', ok({ "import" }, { input = exported }))
     assert.equal("", ok { "check" })
     assert.equal(2, place:count "events")
+  end)
+
+  it("follows, and ends on SIGINT", function()
+    ok { "save", "CART_CREATED", created "c1", "--id", "e1" }
+    local followed = follower(directory, { "events", "--follow" })
+    assert.equal("e1", decode_lines(followed.wait(1))[1].id)
+    ok { "save", "CART_CREATED", created "c2", "--id", "e2" }
+    assert.equal("e2", decode_lines(followed.wait(2))[2].id)
+    assert.same({ 0, "" }, { followed.stop() })
   end)
 
   it("opens a prompt that reads, and names the store by its kind alone", function()

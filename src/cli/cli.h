@@ -140,6 +140,8 @@ int out_end(cli *c, int code); /* flushes; a failed write is CLI_FAILED */
 /* One JSON document, one line. Non-zero: nothing can be written any more. */
 int out_document(cli *c, const char *json, size_t size);
 int out_text(cli *c, const char *text, size_t size);
+/* What was written so far goes out. */
+int out_flush(cli *c);
 /* print.lua's `function` on a JSON document: what people see. */
 int out_people(cli *c, const char *function, const char *json, size_t size);
 /* An Lua state with print.lua as its one value on the stack, for out.c and the REPL: [-0, +1, e]. */

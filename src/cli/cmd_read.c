@@ -1,4 +1,5 @@
-/* annal events, annal export: the log. Role: the public API's annal_read; memory stays flat whatever the log's length. */
+/* annal events, annal export: the log. Role: the public API's annal_read and annal_follow; memory stays flat whatever the log's
+ * length. */
 #include "base/text.h"
 #include "cli.h"
 #include "json/json.h"
@@ -57,6 +58,28 @@ static int read_events(cli *c, const annal_selection *selection, bool people) {
   return r.code;
 }
 
+/* An event that is followed is shown at once: whoever waits for it may sit behind a pipe. */
+static int each_followed(void *context, const annal_event *event) {
+  reading *r = context;
+  if (cli_interrupted()) return 1;
+  if (r->c->out.people) each_for_people(r, event);
+  else each_document(r, event);
+  if (r->c->out.people && !r->code) r->code = flush_piece(r);
+  if (!r->code) r->code = out_flush(r->c);
+  return r->code;
+}
+
+/* Ctrl-C is how a follower ends, and no failure. */
+static int follow_events(cli *c, const annal_selection *selection) {
+  annal_error error;
+  reading r = {.c = c, .shown = true};
+  buf_init(&r.text, &c->env);
+  int failed = annal_follow(c->store, selection, 0, each_followed, &r, &error);
+  if (failed && !r.code && !cli_interrupted()) r.code = cli_fail(c, &error);
+  buf_free(&r.text);
+  return r.code;
+}
+
 /* ---- events -------------------------------------------------------------------------------------------------------------- */
 
 static const cli_option events_options[] = {
@@ -66,7 +89,7 @@ static const cli_option events_options[] = {
     {"before", "X", .help = "end before it"},
     {"limit", "N", .help = "at most so many"},
     {"reverse", .help = "newest first"},
-    {"follow", .later = true},
+    {"follow", .help = "and go on with what is saved from now on, until Ctrl-C"},
     {"correlation", "ID", .later = true},
     {0},
 };
@@ -92,12 +115,21 @@ static size_t collect(const cli *c, const char *name, const char **values) {
   return count;
 }
 
+/* Who follows has no end to give, and no way back. */
+static int check_follow(cli *c) {
+  static const char *const ends[] = {"before", "limit", "reverse"};
+  for (size_t i = 0; options_has(c, "follow") && i < sizeof ends / sizeof *ends; i++)
+    if (options_has(c, ends[i])) return cli_misuse(c, "--follow has no end: --%s does not go with it", ends[i]);
+  return CLI_DONE;
+}
+
 static int read_selected(cli *c, const char **types, const char **data) {
   annal_selection selection = {.size = sizeof selection, .reverse = options_has(c, "reverse")};
   annal_stream stream = {.type_count = collect(c, "type", types)};
   cli_fields fields;
   int64_t limit = 0;
-  int code = options_int(c, "limit", 1, 0, &limit);
+  int code = check_follow(c);
+  if (!code) code = options_int(c, "limit", 1, 0, &limit);
   if (!code) code = read_bound(c, "after", 0, &selection.after, &selection.after_id);
   if (!code) code = read_bound(c, "before", 1, &selection.before, &selection.before_id);
   if (!code) code = filter_fields(c, data, collect(c, "data", data), "--data", &fields);
@@ -110,7 +142,7 @@ static int read_selected(cli *c, const char **types, const char **data) {
     selection.streams = &stream;
     selection.stream_count = 1;
   }
-  code = read_events(c, &selection, c->out.people);
+  code = options_has(c, "follow") ? follow_events(c, &selection) : read_events(c, &selection, c->out.people);
   filter_free(c, &fields);
   return code;
 }
@@ -129,7 +161,7 @@ static int events(cli *c) {
 
 const cli_command cmd_events = {
     .name = "events",
-    .usage = "[--type T]… [--data K=V]… [--after X] [--before X] [--limit N] [--reverse]",
+    .usage = "[--type T]… [--data K=V]… [--after X] [--before X] [--limit N] [--reverse] [--follow]",
     .help = "shows the log, in order of position",
     .options = events_options,
     .need = CLI_READS,

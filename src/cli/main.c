@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 const cli_command *const cli_commands[] = {&cmd_save,  &cmd_import, &cmd_export, &cmd_events, &cmd_view,
@@ -17,10 +18,19 @@ const cli_command *const cli_commands[] = {&cmd_save,  &cmd_import, &cmd_export,
 static annal_store *volatile interrupt_store;
 static volatile sig_atomic_t interrupted, survive;
 
-/* The first one asks the call under way to end; a second one, when that takes too long, ends the process: stores are safe then. */
+/* The first one asks the call under way to end; a second one, when that takes too long, ends the process: stores are safe then.
+ * One that comes between two calls of a command would be lost, and the next call might wait for ever: so it is repeated. */
 static void on_interrupt(int number) {
   if (interrupted && !survive) _exit(128 + number);
   interrupted = 1;
+  annal_store *store = interrupt_store;
+  if (store) annal_interrupt(store);
+  struct itimerval again = {.it_interval = {.tv_usec = 200000}, .it_value = {.tv_usec = 200000}};
+  if (!survive) setitimer(ITIMER_REAL, &again, NULL);
+}
+
+static void on_repeat(int number) {
+  (void)number;
   annal_store *store = interrupt_store;
   if (store) annal_interrupt(store);
 }
@@ -38,9 +48,11 @@ static void take_signals(void) {
   struct sigaction action = {.sa_handler = on_interrupt};
   sigemptyset(&action.sa_mask);
   sigaction(SIGINT, &action, NULL);
-  action.sa_handler = on_pipe;
   action.sa_flags = SA_RESTART;
+  action.sa_handler = on_pipe;
   sigaction(SIGPIPE, &action, NULL);
+  action.sa_handler = on_repeat;
+  sigaction(SIGALRM, &action, NULL);
 }
 
 int cli_exit_code(int code) {

@@ -50,6 +50,11 @@ int out_text(cli *c, const char *text, size_t size) {
   return write_failed(c);
 }
 
+int out_flush(cli *c) {
+  if (c->out.reader_gone) return CLI_FAILED;
+  return fflush(stdout) == 0 ? CLI_DONE : write_failed(c);
+}
+
 int out_document(cli *c, const char *json, size_t size) {
   int code = out_text(c, json, size);
   return code ? code : out_text(c, "\n", 1);

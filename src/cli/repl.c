@@ -159,6 +159,13 @@ static int host_out(lua_State *L) {
   return 0;
 }
 
+/* [-0, +0, e] host.flush(): for what shows itself while it runs. */
+static int host_flush(lua_State *L) {
+  repl *r = lua_touserdata(L, lua_upvalueindex(1));
+  if (out_flush(r->c)) return luaL_error(L, "standard output is closed");
+  return 0;
+}
+
 /* [-1, +0, e] host.error(text): after what was said before it. */
 static int host_error(lua_State *L) {
   const char *text = luaL_checkstring(L, 1);
@@ -205,6 +212,7 @@ static void push_host(lua_State *L, repl *r) {
   lua_setfield(L, -5, "encode");
   lua_pop(L, 3);
   set_function(L, r, "out", host_out);
+  set_function(L, r, "flush", host_flush);
   set_function(L, r, "error", host_error);
   set_function(L, r, "clock", host_clock);
   set_function(L, r, "names", host_names);

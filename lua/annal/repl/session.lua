@@ -1,7 +1,7 @@
 -- A session at the prompt: lines in, values and messages out. Role: what the REPL does with a line; src/cli/repl.c reads the
 -- lines and knows the terminal. Called with a host table:
 --   env: the globals · printer: print.lua's functions · json: values as JSON, a line each · prompt: its ready and write part
---   encode(value) → JSON · out(text) · error(text) · clock() → seconds · names() · ids(projection) → lists for completion
+--   encode(value) → JSON · out(text) · flush() · error(text) · clock() → seconds · names() · ids(projection) → lists for completion
 -- Answers feed(line), close(), complete(line) and prompt().
 
 return function(host, new_program, new_completer)
@@ -77,6 +77,7 @@ Lua at a prompt: an expression shows its value, a statement runs; locals stay fo
   _       the last value
   :help         this text
   :events [N]   the newest N events (10)
+  :follow       show what is saved from now on, until Ctrl-C
   :time         show how long each line takes, or no longer
   :quit         end, as Ctrl-D does
 TAB completes names, methods, event types, projections and ids. Ctrl-C stops what runs.
@@ -96,9 +97,27 @@ TAB completes names, methods, event types, projections and ids. Ctrl-C stops wha
     end
   end
 
+  local function is_interrupt(raised)
+    return type(raised) == "table" and raised.code == "unavailable" and raised.message == "interrupted"
+      or type(raised) == "string" and raised:find "interrupted$" ~= nil
+  end
+
+  local function follow(argument)
+    if argument ~= "" then error(":follow takes no argument; store:follow { … } selects", 0) end
+    printer.new_table()
+    local ok, raised = pcall(function()
+      for event in env.store:follow { after = env.store:head() } do
+        host.out(host.json and json_text(event) .. "\n" or printer.events { event })
+        host.flush()
+      end
+    end)
+    if not ok and not is_interrupt(raised) then error(raised, 0) end
+  end
+
   commands = {
     help = help,
     events = events,
+    follow = follow,
     quit = function() return "quit" end,
     time = function()
       timing = not timing
