@@ -46,6 +46,36 @@ describe("README.md", function()
     assert.same({ 3, 3 }, { files, runs })
   end)
 
+  it("lists as still to come what is refused as such, and nothing else", function()
+    local section = readme:match "\n## Still to come\n(.-)\n## "
+    local store = require "annal".open ":memory:"
+    finally(function() store:close() end)
+    local seen = 0
+    local function refused(name, action)
+      local ok, problem = pcall(action)
+      assert.is_false(ok, name)
+      assert.equal("misuse", problem.code, name)
+      assert.truthy(problem.message:find("this version does not have", 1, true), name .. ": " .. problem.message)
+      seen = seen + 1
+    end
+    for method in section:gmatch "`store:([%w_]+)`" do
+      if method ~= "load" then refused(method, function() return store[method] end) end
+    end
+    for field in section:gmatch "`annal%.([%w_]+)`" do refused(field, function() return require "annal"[field] end) end
+    for _, option in ipairs { "order", "limit", "after", "at_least" } do
+      assert.truthy(section:find("`" .. option .. "`", 1, true))
+      refused(option, function() store:query_projections { type = "X", [option] = 1 } end)
+    end
+    refused("at", function() store:view("X", "1", { at = 1 }) end)
+    for words in section:gmatch "`annal ([%a][^`]*)`" do
+      local ok, output = shell.try { "sh", "-c", '"$ANNAL_BUILD/annal" ' .. words .. ' 2>&1; [ $? -eq 2 ]' }
+      assert.is_true(ok, words)
+      assert.truthy(output:find("is not in this version yet", 1, true), words .. ": " .. output)
+      seen = seen + 1
+    end
+    assert.equal(23, seen)
+  end)
+
   it("names only files that are there", function()
     for path in readme:gmatch "%]%(([^)#]+)%)" do
       assert.is_true(shell.try { "test", "-e", root .. "/" .. path }, path)
