@@ -56,6 +56,7 @@ static const state_meaning meanings[] = {
     {"42703", ANNAL_CORRUPT, false, "a table of the store is not as annal made it"},
     {"42883", ANNAL_CORRUPT, false, "a function of the store is gone"},
     {"3F000", ANNAL_CORRUPT, false, "the schema of the store is gone"},
+    {"42501", ANNAL_UNAVAILABLE, false, NULL}, /* with the GRANT, see add_grant */
     {"42", ANNAL_MISUSE, false, NULL},
 };
 

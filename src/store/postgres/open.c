@@ -62,9 +62,11 @@ static int take_conninfo(pg_store *s, const char *conninfo, annal_error *error) 
   int code = parse_conninfo(conninfo, &parsed, error);
   if (code) return code;
   const char *host = option_value(parsed, "host"), *name = option_value(parsed, "dbname");
-  snprintf(s->place, sizeof s->place, "PostgreSQL%s%.80s%s%.80s", host ? " at " : "", host ? host : "", name ? ", database " : "",
-           name ? name : "");
   if (!copy_options(s, parsed)) code = error_memory(error);
+  char place[sizeof s->place];
+  snprintf(place, sizeof place, "PostgreSQL%s%.80s%s%.80s", host ? " at " : "", host ? host : "", name ? ", database " : "",
+           name ? name : "");
+  pg_scrub(s, place, s->place, sizeof s->place);
   PQconninfoFree(parsed);
   return code;
 }
@@ -118,6 +120,7 @@ static const store_backend backend = {.name = "postgresql",
                                       .position_of = pg_position_of,
                                       .read = pg_read,
                                       .read_row = pg_read_row,
+                                      .read_foreign = pg_read_foreign,
                                       .probe = pg_look,
                                       .watch_open = pg_watch_open,
                                       .watch_wait = pg_watch_wait,
@@ -160,8 +163,10 @@ static int connect_first(pg_store *s, const pg_call *call, annal_error *error) {
   int code = pg_connect(s, &s->writer, call, error);
   if (code) return code;
   const char *host = PQhost(s->writer.pq);
-  snprintf(s->place, sizeof s->place, "schema \"%.63s\" of database \"%.63s\"%s%.100s", s->names.schema, PQdb(s->writer.pq),
+  char place[sizeof s->place];
+  snprintf(place, sizeof place, "schema \"%.63s\" of database \"%.63s\"%s%.80s", s->names.schema, PQdb(s->writer.pq),
            host && *host ? " at " : "", host ? host : "");
+  pg_scrub(s, place, s->place, sizeof s->place);
   snprintf(s->role, sizeof s->role, "%s", PQuser(s->writer.pq));
   const char *standby = PQparameterStatus(s->writer.pq, "in_hot_standby");
   if (standby && strcmp(standby, "on") == 0 && !s->base.options->read_only)

@@ -5,6 +5,7 @@
  *   open.c    opening, closing, interrupting; probe.c what an engine must do; schema.c tables and migrations
  *   append.c  saves; array.c their arrays; touch.c which saves of a batch may touch each other
  *   watch.c   telling followers of commits and hearing of them
+ *   foreign.c the original's table, for import
  *   read.c    cursors; rows.c rows of projections; check.c findings
  *
  * Threads: one connection writes, under write_lock; the others are lent by the pool to one call at a time. */
@@ -214,6 +215,7 @@ void pg_settle(pg_store *s, pg_conn *conn, const pg_call *call);
 int pg_put_rows(store *base, const store_row *rows, size_t count, store_status *statuses, annal_error *error);
 int pg_query_rows(store *base, const store_query *query, store_each_row *each, void *context, annal_error *error);
 int pg_check(store *base, store_finding *finding, void *context, uint64_t *findings, annal_error *error);
+int pg_read_foreign(store *base, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error);
 /* A row from a result with the columns type, fingerprint, id, state, data, position, latest_event_id, created_at, updated_at. */
 void pg_row(const PGresult *result, int row, store_row *out);
 
