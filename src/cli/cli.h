@@ -146,10 +146,23 @@ int out_flush(cli *c);
 int out_people(cli *c, const char *function, const char *json, size_t size);
 /* An Lua state with print.lua as its one value on the stack, for out.c and the REPL: [-0, +1, e]. */
 void out_push_printer(lua_State *L, const cli *c);
-/* "imported 12,000 events, 8,000/s" over the last one; `done` ends the line. */
-void out_progress(cli *c, const char *verb, uint64_t count, int64_t started, bool done);
 /* 1234567 as 1,234,567. */
 const char *out_number(uint64_t value, char text[32]);
+
+/* ---- progress.c ---- */
+typedef struct cli_progress {
+  bool on;
+  const char *verb;
+  int64_t started, shown_at; /* monotonic */
+  uint64_t shown_done;
+  double rate; /* of `done`, a second */
+} cli_progress;
+void progress_begin(cli_progress *p, cli *c, const char *verb);
+/* "imported 12,000 events, 8,000/s [####------] 40%, 0:12 left" over the last one, not more than ten times a second. `count` events,
+ * `done` of `total` in whatever measure; total 0: nobody knows how much there is. */
+void progress_show(cli_progress *p, uint64_t count, uint64_t done, uint64_t total);
+/* Ends the line, where there was one or should have been. */
+void progress_end(cli_progress *p, uint64_t count);
 
 /* ---- lua.c: the states of the command ---- */
 lua_State *cli_lua_new(const base_env *env);

@@ -1,236 +1,126 @@
-/* annal import [FILE]: NDJSON, as export writes it. Role: the way back in. It stands on api/handle.h and store/store.h, because
- * the public API lets nobody give an event its time.
+/* annal import [FILE], annal import --from-table NAME: the way back in, and the way over from the original. It stands on
+ * api/handle.h and store/store.h, because the public API lets nobody give an event its time.
  *
- * Lines are gathered into saves of at most LIMIT_BATCH_EVENTS and LIMIT_BATCH_BYTES, each all or none. An event whose id is stored
- * with equal content is passed over, so the same import can be run again after an interruption. Where something is wrong,
- * everything before that line is stored and nothing after it. */
+ * Events are gathered into saves of at most LIMIT_BATCH_EVENTS and LIMIT_BATCH_BYTES, each all or none. An event whose id is stored
+ * with equal content is passed over, so the same import can be run again after an interruption; as long as everything was stored
+ * before, that is a read and no save. Where something is wrong, everything before it is stored and nothing after it. */
 #include "api/handle.h"
-#include "base/hash.h"
-#include "base/limits.h"
-#include "base/text.h"
-#include "cli.h"
-#include "json/json.h"
-#include <errno.h>
-#include <fcntl.h>
+#include "import.h"
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 static const cli_option options[] = {
-    {"retime", .help = "give the events new times: the store's, as they come in"},
-    {"from-table", "NAME", .later = true},
+    {"retime", .help = "mend times: one that steps back becomes the previous event's, one that lies ahead the store's"},
+    {"from-table", "NAME", .help = "from the original's table of events in the same PostgreSQL database"},
     {0},
 };
 
-/* One line of the gathered ones; places are offsets into `text`, which moves while it grows. 0: the line has no such member. */
-typedef struct import_line {
-  uint64_t number;
-  size_t id, type, data, metadata;
-  size_t data_size, metadata_size;
-  int64_t created_at;
-  int version;
-} import_line;
-
-typedef struct import {
-  cli *c;
-  int file;
-  bool retime;
-  bool timed; /* the gathered lines bear their times */
-  base_buf input, canonical, text;
-  size_t input_at; /* of the next line in `input` */
-  bool input_ended;
-  uint64_t line_number;
-  import_line lines[LIMIT_BATCH_EVENTS];
-  annal_event events[LIMIT_BATCH_EVENTS];
-  size_t count;
-  uint64_t stored, already;
-  int64_t started;
-} import;
-
-/* ---- Lines --------------------------------------------------------------------------------------------------------------- */
-
-/* Says where in the file: "line 17", "line 17: data.quantity". */
-static void place(annal_error *error, uint64_t number) {
-  char where[sizeof error->where];
-  snprintf(where, sizeof where, "line %llu%s%.200s", (unsigned long long)number, error->where[0] ? ": " : "", error->where);
-  memcpy(error->where, where, sizeof where);
-}
-
-static int read_more(import *m, annal_error *error) {
-  enum { PIECE = 256 << 10 };
-  if (m->input_at) {
-    memmove(m->input.bytes, m->input.bytes + m->input_at, m->input.size - m->input_at);
-    m->input.size -= m->input_at;
-    m->input_at = 0;
-  }
-  if (m->input.size > LIMIT_IMPORT_LINE)
-    return error_set(error, ANNAL_INVALID, NULL, "the line is longer than %u bytes: longer than any event", LIMIT_IMPORT_LINE);
-  if (!buf_reserve(&m->input, PIECE)) return error_memory(error);
-  ssize_t size;
-  do {
-    if (cli_interrupted()) return error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted");
-    size = read(m->file, m->input.bytes + m->input.size, PIECE);
-  } while (size < 0 && errno == EINTR);
-  if (size < 0) return error_set(error, ANNAL_UNAVAILABLE, NULL, "cannot read the file: %s", strerror(errno));
-  if (size == 0) m->input_ended = true;
-  m->input.size += (size_t)size;
-  return 0;
-}
-
-static bool is_blank(const char *bytes, size_t size) {
-  for (size_t i = 0; i < size; i++)
-    if (bytes[i] != ' ' && bytes[i] != '\t' && bytes[i] != '\r') return false;
-  return true;
-}
-
-/* The next line that is not blank; *line NULL at the end. Borrowed until the next call. */
-static int next_line(import *m, const char **line, size_t *size, annal_error *error) {
-  do {
-    const char *newline = NULL;
-    size_t seen = 0; /* bytes of the line that were looked through for its end */
-    m->line_number++;
-    for (;;) {
-      size_t left = m->input.size - m->input_at;
-      newline = left > seen ? memchr(m->input.bytes + m->input_at + seen, '\n', left - seen) : NULL;
-      if (newline || m->input_ended) break;
-      seen = left;
-      int failed = read_more(m, error);
-      if (!failed) continue;
-      place(error, m->line_number);
-      return failed;
-    }
-    if (m->input_at == m->input.size) {
-      *line = NULL;
-      return 0;
-    }
-    *line = m->input.bytes + m->input_at;
-    *size = newline ? (size_t)(newline - *line) : m->input.size - m->input_at;
-    m->input_at += *size + (newline != NULL);
-  } while (is_blank(*line, *size));
-  return 0;
-}
-
-/* Appends a NUL-terminated piece to `text` and answers its place. The first byte of `text` is never a piece: 0 is "none". */
-static size_t add_piece(import *m, const char *bytes, size_t size) {
-  if (m->text.size == 0) buf_char(&m->text, 0);
+size_t import_add_piece(import *m, const char *bytes, size_t size) {
   size_t at = m->text.size;
   buf_add(&m->text, bytes, size);
   buf_char(&m->text, 0);
   return at;
 }
 
-static int add_string(import *m, const cli_member *member, const char *name, size_t *at, annal_error *error) {
-  if (m->text.size == 0) buf_char(&m->text, 0);
-  *at = m->text.size;
-  if (!scan_string(member, &m->text))
-    return m->text.failed ? error_memory(error) : error_set(error, ANNAL_INVALID, name, "it is not a string");
+const char *import_piece(const import *m, size_t at) { return at ? m->text.bytes + at : NULL; }
+
+/* The first byte of `text` is of no piece: 0 is "none". */
+static void begin_batch(import *m) {
+  buf_clear(&m->text);
   buf_char(&m->text, 0);
+}
+
+/* ---- Times ---------------------------------------------------------------------------------------------------------------- */
+
+static int take_time(void *context, const annal_event *event) {
+  import *m = context;
+  if (event->created_at > m->previous) m->previous = event->created_at;
   return 0;
 }
 
-static bool is(const cli_member *member, const char *text) {
-  return member->value_size == strlen(text) && memcmp(member->value, text, member->value_size) == 0;
+/* No event may be older than the newest that is stored. */
+static int find_previous(import *m, annal_error *error) {
+  annal_selection newest = {.size = sizeof newest, .limit = 1, .reverse = true};
+  return annal_read(m->c->store, &newest, take_time, m, error);
 }
 
-static int read_whole(const cli_member *member, const char *name, int64_t max, int64_t *value, annal_error *error) {
-  char text[24];
-  snprintf(text, sizeof text, "%.*s", (int)member->value_size, member->value);
-  if (member->value_size < sizeof text && text_to_int(text, value) && *value >= 1 && *value <= max) return 0;
-  return error_set(error, ANNAL_INVALID, name, "it is not a whole number from 1 on");
+static void mend_times(import *m) {
+  int64_t previous = m->previous;
+  for (size_t i = 0; i < m->count && m->timed; i++) {
+    if (m->events[i].created_at < previous) m->events[i].created_at = previous;
+    previous = m->events[i].created_at;
+  }
 }
 
-static int read_time(import *m, const cli_member *member, int64_t *time, annal_error *error) {
-  size_t at = 0, size = m->text.size;
-  int failed = add_string(m, member, "created_at", &at, error);
-  if (failed) return failed;
-  if (!text_to_time(m->text.bytes + at, time)) {
-    char shown[96];
-    return error_set(error, ANNAL_INVALID, "created_at", "%s is not a time in UTC like 2026-01-31T23:59:59.000001Z",
-                     text_show(m->text.bytes + at, shown));
-  }
-  m->text.size = size; /* the text itself is not needed any more */
-  return 0;
+/* Somebody else may have saved meanwhile, which makes given times step back. True when they were mended anew. */
+static bool may_mend_again(import *m, const annal_error *error) {
+  annal_error other;
+  int64_t known = m->previous;
+  if (!m->retime || !m->timed || error->code != ANNAL_INVALID || !strstr(error->where, "created_at")) return false;
+  if (find_previous(m, &other) || m->previous <= known) return false;
+  mend_times(m);
+  return true;
 }
 
-/* One member of a line. `position` is read and passed over: it is the store's to give. */
-static int read_member(import *m, const cli_member *member, import_line *line, annal_error *error) {
-  int64_t number = 0;
-  int failed = 0;
-  char name[32] = "";
-  if (member->key_size < sizeof name) memcpy(name, member->key, member->key_size);
-  if (strcmp(name, "id") == 0) return is(member, "null") ? 0 : add_string(m, member, name, &line->id, error);
-  if (strcmp(name, "type") == 0) return add_string(m, member, name, &line->type, error);
-  if (strcmp(name, "created_at") == 0) return is(member, "null") ? 0 : read_time(m, member, &line->created_at, error);
-  if (strcmp(name, "position") == 0) return is(member, "null") ? 0 : read_whole(member, name, INT64_MAX, &number, error);
-  if (strcmp(name, "version") == 0) {
-    failed = read_whole(member, name, INT32_MAX, &number, error);
-    line->version = (int)number;
-    return failed;
-  }
-  if (strcmp(name, "data") == 0) {
-    line->data = add_piece(m, member->value, line->data_size = member->value_size);
-    return 0;
-  }
-  if (strcmp(name, "metadata") == 0) {
-    if (!is(member, "null")) line->metadata = add_piece(m, member->value, line->metadata_size = member->value_size);
-    return 0;
-  }
-  return error_set(error, ANNAL_INVALID, NULL,
-                   "unknown member \"%.*s\"; an event has id, type, version, data, metadata, created_at",
-                   (int)(member->key_size < 80 ? member->key_size : 80), member->key);
-}
-
-/* Takes one line apart and appends it to the gathered ones. A line without an id gets one from its place and bytes, so that the
- * same file imported again is the same events. */
-static int add_line(import *m, const char *bytes, size_t size, annal_error *error) {
-  import_line *line = &m->lines[m->count];
-  cli_member member;
-  size_t at = 0;
-  *line = (import_line){.number = m->line_number};
-  buf_clear(&m->canonical);
-  int failed = json_canonical(bytes, size, JSON_OBJECT | JSON_NO_NUL, &m->canonical, error);
-  if (failed) return failed;
-  while (!failed && scan_next(m->canonical.bytes, m->canonical.size, &at, &member)) failed = read_member(m, &member, line, error);
-  if (failed) return failed;
-  if (!line->type) return error_set(error, ANNAL_INVALID, NULL, "the event has no type");
-  if (!line->data) return error_set(error, ANNAL_INVALID, NULL, "the event has no data");
-  if (!line->id) {
-    char id[HASH_TEXT_BYTES];
-    buf_clear(&m->canonical);
-    buf_printf(&m->canonical, "%llu:", (unsigned long long)line->number);
-    buf_add(&m->canonical, bytes, size);
-    if (m->canonical.failed) return error_memory(error);
-    hash_text(m->canonical.bytes, m->canonical.size, id);
-    line->id = add_piece(m, id, strlen(id));
-  }
-  return m->text.failed ? error_memory(error) : 0;
-}
-
-/* ---- Saves --------------------------------------------------------------------------------------------------------------- */
-
-static const char *piece(const import *m, size_t at) { return at ? m->text.bytes + at : NULL; }
+/* ---- Saves ---------------------------------------------------------------------------------------------------------------- */
 
 static void make_events(import *m) {
   for (size_t i = 0; i < m->count; i++) {
-    const import_line *line = &m->lines[i];
+    const import_event *event = &m->gathered[i];
     m->events[i] = (annal_event){
-        .id = piece(m, line->id),
-        .type = piece(m, line->type),
-        .data = piece(m, line->data),
-        .data_size = line->data_size,
-        .metadata = piece(m, line->metadata),
-        .metadata_size = line->metadata_size,
-        .version = line->version,
+        .id = import_piece(m, event->id),
+        .type = import_piece(m, event->type),
+        .data = import_piece(m, event->data),
+        .data_size = event->data_size,
+        .metadata = import_piece(m, event->metadata),
+        .metadata_size = event->metadata_size,
+        .created_at = event->created_at,
+        .version = event->version,
     };
   }
+  if (m->retime) mend_times(m);
 }
 
-/* Errors that are about what a line holds, not about the store. */
+static bool is_same(const annal_event *given, const annal_event *stored) {
+  return strcmp(given->id, stored->id) == 0 && strcmp(given->type, stored->type) == 0 &&
+         (!given->version || given->version == stored->version) && given->data_size == stored->data_size &&
+         memcmp(given->data, stored->data, given->data_size) == 0 && !given->metadata == !stored->metadata &&
+         (!given->metadata || (given->metadata_size == stored->metadata_size &&
+                               memcmp(given->metadata, stored->metadata, given->metadata_size) == 0));
+}
+
+/* Do the gathered events stand in the store, one behind the other, from `position` on? */
+static bool stands_at(import *m, int64_t position) {
+  annal_error error;
+  annal_selection place = {
+      .size = sizeof place, .after = position - 1, .before = position + (int64_t)m->count, .limit = m->count};
+  store_cursor *cursor;
+  store_page page;
+  size_t same = 0;
+  bool good = !store_read(m->c->store->store, &place, &cursor, &error);
+  while (good && !store_cursor_next(cursor, &page, &error) && page.count > 0)
+    for (size_t i = 0; i < page.count && good; i++) good = same < m->count && is_same(&m->events[same++], &page.events[i]);
+  store_cursor_close(cursor);
+  return good && same == m->count;
+}
+
+/* Where an import that was interrupted is run again its beginning is stored already, in the order of the source: to see that takes
+ * one read a batch, no lock, and no script. Anything else is for the store to judge, from here on. */
+static bool was_stored_before(import *m) {
+  annal_error error;
+  int64_t position = 0;
+  if (m->resuming)
+    m->resuming =
+        m->events[0].id && !store_position_of(m->c->store->store, m->events[0].id, &position, &error) && stands_at(m, position);
+  return m->resuming;
+}
+
+/* Errors that are about what an event holds, not about the store. */
 static bool is_refusal(int code) {
   return code == ANNAL_DUPLICATE || code == ANNAL_INVALID || code == ANNAL_SCRIPT || code == ANNAL_BUDGET;
 }
 
-/* Saves lines [from, to) as one save. They are stored as they are: the checked form may differ (an optional null left out), and an
+/* Saves events [from, to) as one save. They are stored as they are: the checked form may differ (an optional null left out), and an
  * import gives back what was there. */
 static int save_once(import *m, size_t from, size_t to, annal_error *error) {
   handle_batch batch;
@@ -240,74 +130,99 @@ static int save_once(import *m, size_t from, size_t to, annal_error *error) {
     annal_event *event = &batch.events[i - from];
     event->data = m->events[i].data;
     event->data_size = m->events[i].data_size;
-    event->created_at = m->lines[i].created_at;
+    event->created_at = m->events[i].created_at;
   }
   store_save save = {.events = batch.events, .count = to - from, .keep_created_at = m->timed};
   failed = store_append(m->c->store->store, &save, error);
-  if (!failed) *(save.was_stored ? &m->already : &m->stored) += save.count;
+  if (!failed) {
+    *(save.was_stored ? &m->already : &m->stored) += save.count;
+    take_time(m, &batch.events[save.count - 1]);
+  }
   handle_free_batch(&batch);
   return failed;
 }
 
 /* Where a save is refused for what it holds, halves of it are tried, so that what is stored already is passed over, an id that
- * stands twice is one event, and the one line that is wrong is found with everything before it stored. */
-static int save_lines(import *m, size_t from, size_t to, annal_error *error) {
-  int failed = save_once(m, from, to, error);
+ * stands twice is one event, and the one event that is wrong is found with everything before it stored. */
+static int save_range(import *m, size_t from, size_t to, annal_error *error) {
+  int failed;
+  do failed = save_once(m, from, to, error);
+  while (failed && may_mend_again(m, error));
   if (!failed || !is_refusal(failed)) return failed;
   if (to - from == 1) {
-    place(error, m->lines[from].number);
+    m->source->place(m, &m->gathered[from], error);
     return failed;
   }
   size_t middle = from + (to - from) / 2;
-  failed = save_lines(m, from, middle, error);
-  return failed ? failed : save_lines(m, middle, to, error);
+  failed = save_range(m, from, middle, error);
+  return failed ? failed : save_range(m, middle, to, error);
 }
 
 static int save_gathered(import *m, annal_error *error) {
-  if (m->count == 0) return 0;
+  int failed = ANNAL_OK;
+  if (m->count == 0) return failed;
   make_events(m);
-  int failed = save_lines(m, 0, m->count, error);
+  if (was_stored_before(m)) m->already += m->count;
+  else failed = save_range(m, 0, m->count, error);
   m->count = 0;
-  buf_clear(&m->text);
-  if (m->stored + m->already) out_progress(m->c, "imported", m->stored + m->already, m->started, false);
+  progress_show(&m->progress, m->stored + m->already, m->passed, m->total);
   return failed;
 }
 
-/* ---- The whole ------------------------------------------------------------------------------------------------------------ */
+/* ---- Gathering ------------------------------------------------------------------------------------------------------------ */
 
-/* Gathers one line, after saving those before it where it does not go into one save with them. */
-static int gather(import *m, const char *bytes, size_t size, annal_error *error) {
-  int failed = add_line(m, bytes, size, error);
-  if (failed) {
-    place(error, m->line_number);
-    return failed;
-  }
-  if (m->retime) m->lines[m->count].created_at = 0;
-  bool timed = m->lines[m->count].created_at != 0;
-  if (m->count > 0 && (timed != m->timed || m->text.size > LIMIT_BATCH_BYTES)) {
+/* The last event becomes the first of a new batch. */
+static void begin_batch_with(import *m, import_event *event, size_t begins) {
+  size_t *places[] = {&event->id, &event->type, &event->data, &event->metadata};
+  size_t size = m->text.size - begins;
+  memmove(m->text.bytes + 1, m->text.bytes + begins, size);
+  m->text.size = size + 1;
+  for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+    if (*places[i]) *places[i] -= begins - 1;
+}
+
+static int check_time(import *m, import_event *event, annal_error *error) {
+  bool ahead = event->created_at > base_now(&m->c->env);
+  if (m->retime && ahead) event->created_at = 0;
+  if (!m->source->always_timed || event->created_at || ahead) return ANNAL_OK;
+  if (m->retime) event->created_at = m->previous; /* or the store's, for want of one before it */
+  else error_set(error, ANNAL_INVALID, "created_at", "it has no time; --retime gives it the previous one's");
+  if (!m->retime) m->source->place(m, event, error);
+  return m->retime ? ANNAL_OK : ANNAL_INVALID;
+}
+
+/* Takes one more event, after saving those before it where it does not go into one save with them. */
+static int gather(import *m, bool *more, annal_error *error) {
+  import_event event;
+  size_t begins = m->text.size;
+  int failed = m->source->next(m, &event, more, error);
+  if (!failed && *more) failed = check_time(m, &event, error);
+  if (failed || !*more) return failed;
+  if (m->text.failed) return error_memory(error);
+  bool timed = event.created_at != 0;
+  if (m->count > 0 && (timed != m->timed || m->text.size > LIMIT_BATCH_BYTES || m->count == LIMIT_BATCH_EVENTS)) {
     failed = save_gathered(m, error);
-    return failed ? failed : gather(m, bytes, size, error);
+    if (failed) return failed;
+    begin_batch_with(m, &event, begins);
   }
   m->timed = timed;
-  m->count++;
-  return m->count == LIMIT_BATCH_EVENTS ? save_gathered(m, error) : 0;
+  m->gathered[m->count++] = event;
+  return ANNAL_OK;
 }
 
-static int import_lines(import *m, annal_error *error) {
-  for (;;) {
-    const char *line;
-    size_t size;
-    int failed = next_line(m, &line, &size, error);
-    if (!failed && !line) return save_gathered(m, error);
-    if (!failed) failed = gather(m, line, size, error);
-    if (!failed) continue;
-    /* A line that cannot be read: what was gathered before it is whole. */
-    annal_error other;
-    int also = save_gathered(m, &other);
-    if (also) *error = other;
-    return also ? also : failed;
-  }
+static int import_all(import *m, annal_error *error) {
+  bool more = true;
+  begin_batch(m);
+  int failed = m->retime ? find_previous(m, error) : ANNAL_OK;
+  while (more && !failed) failed = gather(m, &more, error);
+  /* Also where an event could not be read: what was gathered before it is whole. */
+  annal_error other;
+  int also = save_gathered(m, &other);
+  if (also) *error = other;
+  return also ? also : failed;
 }
+
+/* ---- The whole ------------------------------------------------------------------------------------------------------------ */
 
 static int say(import *m) {
   char line[128], stored[32], already[32];
@@ -321,52 +236,45 @@ static int say(import *m) {
   return out_text(m->c, line, (size_t)size);
 }
 
-static int import_file(cli *c, import *m) {
+static int import_from(import *m, const char *table, const char *path) {
   annal_error error;
-  m->c = c;
-  m->retime = options_has(c, "retime");
-  m->started = base_monotonic();
-  buf_init(&m->input, &c->env);
-  buf_init(&m->canonical, &c->env);
-  buf_init(&m->text, &c->env);
-  int failed = import_lines(m, &error);
+  int failed = table ? import_open_table(m, table, &error) : import_open_file(m, path, &error);
+  progress_begin(&m->progress, m->c, "imported");
+  if (!failed) failed = import_all(m, &error);
   unsigned long long known = m->stored + m->already;
-  if (known) out_progress(c, "imported", known, m->started, true);
-  int code = failed ? cli_fail(c, &error) : say(m);
+  progress_end(&m->progress, known);
+  int code = failed ? cli_fail(m->c, &error) : say(m);
   if (failed && known) fprintf(stderr, "annal: %llu events are stored; the same import run again goes on from there\n", known);
-  buf_free(&m->input);
-  buf_free(&m->canonical);
-  buf_free(&m->text);
+  import_close_table(m);
+  import_close_file(m);
   return code;
 }
 
 static int run(cli *c) {
-  char shown[96];
-  annal_error error;
-  const char *path = c->argument_count ? c->arguments[0] : "-";
-  bool standard = strcmp(path, "-") == 0;
-  int file = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) {
-    error_set(&error, ANNAL_NOT_FOUND, NULL, "cannot open %s: %s", text_show(path, shown), strerror(errno));
+  const char *table = options_value(c, "from-table");
+  if (table && c->argument_count) return cli_misuse(c, "events come from a file or by --from-table, not from both");
+  import *m = base_calloc(&c->env, 1, sizeof *m);
+  if (!m) {
+    annal_error error;
+    error_memory(&error);
     return cli_fail(c, &error);
   }
-  import *m = base_calloc(&c->env, 1, sizeof *m);
-  int code = CLI_FAILED;
-  if (m) {
-    m->file = file;
-    code = import_file(c, m);
-  } else {
-    error_memory(&error);
-    code = cli_fail(c, &error);
-  }
+  m->c = c;
+  m->retime = options_has(c, "retime");
+  m->resuming = true;
+  buf_init(&m->input, &c->env);
+  buf_init(&m->canonical, &c->env);
+  buf_init(&m->text, &c->env);
+  int code = import_from(m, table, c->argument_count ? c->arguments[0] : "-");
+  buf_free(&m->canonical);
+  buf_free(&m->text);
   base_free(&c->env, m);
-  if (!standard) close(file);
   return code;
 }
 
 const cli_command cmd_import = {
     .name = "import",
-    .usage = "[FILE] [--retime]",
+    .usage = "[FILE | --from-table NAME] [--retime]",
     .help = "takes in events as NDJSON, from a file or standard input; can be run again after an interruption",
     .options = options,
     .arguments_max = 1,

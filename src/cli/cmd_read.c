@@ -4,6 +4,7 @@
 #include "cli.h"
 #include "json/json.h"
 #include <string.h>
+#include <unistd.h>
 
 /* People's output is laid out in pieces: columns are as wide as the widest so far. */
 enum { EVENTS_A_PIECE = 100 };
@@ -14,6 +15,8 @@ typedef struct reading {
   size_t count;  /* events in it */
   bool shown;    /* something was; nothing at all is said in words */
   int code;
+  cli_progress *progress; /* of an export, else NULL */
+  uint64_t written, head;
 } reading;
 
 static int flush_piece(reading *r) {
@@ -44,6 +47,8 @@ static int each_document(void *context, const annal_event *event) {
   json_add_event(&r->text, event);
   if (r->text.failed) r->code = (error_memory(&error), cli_fail(r->c, &error));
   else r->code = out_document(r->c, r->text.bytes, r->text.size);
+  r->written++;
+  if (r->progress && r->written % EVENTS_A_PIECE == 0) progress_show(r->progress, r->written, (uint64_t)event->position, r->head);
   return r->code;
 }
 
@@ -171,10 +176,26 @@ const cli_command cmd_events = {
 
 /* ---- export -------------------------------------------------------------------------------------------------------------- */
 
-/* A document a line on a terminal too: what an export is for is import. */
+static int take_head(void *context, const annal_event *event) {
+  *(uint64_t *)context = (uint64_t)event->position;
+  return 0;
+}
+
+/* A document a line on a terminal too: what an export is for is import. There the documents themselves show how far it is. */
 static int export_events(cli *c) {
-  annal_selection selection = {.size = sizeof selection};
-  return read_events(c, &selection, false);
+  annal_error error;
+  annal_selection all = {.size = sizeof all}, newest = {.size = sizeof newest, .limit = 1, .reverse = true};
+  cli_progress progress;
+  reading r = {.c = c, .progress = &progress};
+  progress_begin(&progress, c, "exported");
+  if (isatty(STDOUT_FILENO)) progress.on = false;
+  buf_init(&r.text, &c->env);
+  int failed = progress.on ? annal_read(c->store, &newest, take_head, &r.head, &error) : ANNAL_OK;
+  if (!failed) failed = annal_read(c->store, &all, each_document, &r, &error);
+  progress_end(&progress, r.written);
+  if (failed && !r.code) r.code = cli_fail(c, &error);
+  buf_free(&r.text);
+  return r.code;
 }
 
 const cli_command cmd_export = {

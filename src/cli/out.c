@@ -81,14 +81,6 @@ const char *out_number(uint64_t value, char text[32]) {
   return text;
 }
 
-void out_progress(cli *c, const char *verb, uint64_t count, int64_t started, bool done) {
-  if (!c->out.progress) return;
-  char events[32], rate[32];
-  int64_t spent = base_monotonic() - started;
-  uint64_t second = spent > 0 ? (uint64_t)((double)count * 1e6 / (double)spent) : 0;
-  fprintf(stderr, "\r%s %s events, %s/s\033[K%s", verb, out_number(count, events), out_number(second, rate), done ? "\n" : "");
-}
-
 /* ---- print.lua ---------------------------------------------------------------------------------------------------------- */
 
 /* [-0, +1, e] columns that a code point takes on a terminal; -1 for controls. */

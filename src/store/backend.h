@@ -33,6 +33,8 @@ typedef struct store_backend {
   int (*read)(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error);
   int (*read_row)(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                   size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
+  /* NULL where there can be no table of the original's. */
+  int (*read_foreign)(store *s, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error);
   /* The head, and whether the event at `position` bears `id` (true for position 0), in one snapshot. */
   int (*probe)(store *s, int64_t position, const char *id, store_head_info *head, bool *same, annal_error *error);
   int (*watch_open)(store *s, store_watch **watch, annal_error *error);

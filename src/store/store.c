@@ -293,6 +293,14 @@ int store_read(store *s, const annal_selection *selection, store_cursor **cursor
   return result;
 }
 
+int store_read_foreign(store *s, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error) {
+  *cursor = NULL;
+  *total = 0;
+  if (s->backend->read_foreign) return s->backend->read_foreign(s, table, total, cursor, error);
+  return error_set(error, ANNAL_MISUSE, NULL,
+                   "a table of the original's is read from the PostgreSQL database that the store is in, and this store is in none");
+}
+
 int store_cursor_next(store_cursor *cursor, store_page *page, annal_error *error) {
   *page = (store_page){0};
   return cursor->backend->next(cursor, page, error);

@@ -73,6 +73,12 @@ int store_read(store *s, const annal_selection *selection, store_cursor **cursor
 int store_cursor_next(store_cursor *cursor, store_page *page, annal_error *error);
 void store_cursor_close(store_cursor *cursor); /* accepts NULL */
 
+/* Rows of a table that the original made ("id", "type", "data", "created_at"), as events without position, in the order of their ids,
+ * as the database orders them. `table` may be qualified; a dot may also be part of the table's own name. `data` is JSON as the
+ * database writes it, not canonical; created_at is 0 where the row has none. *total is how many rows there are. Errors: not_found,
+ * misuse (several such tables, another kind of table, a store that has no other tables beside its own). */
+int store_read_foreign(store *s, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error);
+
 /* ---- Following --------------------------------------------------------------------------------------------------------- */
 
 /* Reads on as events come: every event above its beginning that its streams select, each once, in order of position, also across

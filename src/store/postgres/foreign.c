@@ -39,7 +39,7 @@ static int choose_table(pg_store *s, const PGresult *found, const char *name, ba
   if (PQntuples(found) == 0)
     return error_set(error, ANNAL_NOT_FOUND, NULL, "there is no table %s in the database of %s", text_show(name, shown),
                      s->place);
-  while (count < PQntuples(found) && PQgetisnull(found, count, 2)) count++;
+  while (count < PQntuples(found) && PQgetisnull(found, count, 2) && pg_int(found, count, 3) == pg_int(found, 0, 3)) count++;
   if (count > 1) return fail_several(found, count, name, error);
   if (count == 0)
     return error_set(error, ANNAL_MISUSE, NULL, "the table %s is none of the original's events: it lacks %s",
