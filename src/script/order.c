@@ -233,7 +233,7 @@ static int base_next(lua_State *L) {
     event_push_plain(L, 1);
     lua_replace(L, 1);
   }
-  key after = {0}, best = {0}, candidate;
+  key after = {0}, best = {0}, candidate = {0};
   bool from_first = lua_isnil(L, 2), found = false;
   if (!from_first) read_key(L, 2, &after);
   lua_pushnil(L); /* 3: the best so far */
