@@ -58,10 +58,14 @@ static void drop_notice(void *context, const PGresult *result) {
   (void)result;
 }
 
+/* `lent` and `ahead` are the pool's, and may be read at this moment. */
 void pg_disconnect(pg_store *s, pg_conn *conn) {
   free_cancel(s, conn);
   if (conn->pq) PQfinish(conn->pq);
-  *conn = (pg_conn){.place = conn->place, .lent = conn->lent, .submitted = conn->submitted};
+  conn->pq = NULL;
+  conn->statement_count = 0;
+  conn->next_name = 0;
+  conn->sent = false;
 }
 
 static int fail_connect(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error) {
