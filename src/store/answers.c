@@ -96,7 +96,7 @@ int store_fail_conflict(annal_error *error, const annal_condition *condition, si
   char where[48], stream[560], newer[96], seen[96];
   const char *id = store_condition_id(condition, number);
   describe_stream(&condition->streams[number], stream, sizeof stream);
-  snprintf(where, sizeof where, "streams[%zu]", number);
+  snprintf(where, sizeof where, "streams[%zu]", number + 1);
   if (!id)
     return error_set(error, ANNAL_CONFLICT, where, "the stream (%s) was to have no event, but \"%s\" is there at position %lld",
                      stream, text_show(newer_id, newer), (long long)newer_position);
@@ -107,7 +107,7 @@ int store_fail_conflict(annal_error *error, const annal_condition *condition, si
 int store_fail_conflict_missing(annal_error *error, const annal_condition *condition, size_t number) {
   char where[48], stream[560], seen[96];
   describe_stream(&condition->streams[number], stream, sizeof stream);
-  snprintf(where, sizeof where, "streams[%zu]", number);
+  snprintf(where, sizeof where, "streams[%zu]", number + 1);
   return error_set(error, ANNAL_CONFLICT, where, "the event \"%s\", up to which the stream (%s) was seen, is not stored",
                    text_show(store_condition_id(condition, number), seen), stream);
 }

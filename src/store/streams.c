@@ -85,7 +85,7 @@ static int check_after(const annal_stream *stream, const char *where, bool condi
 
 static int check_stream(const annal_stream *stream, size_t number, bool condition, annal_error *error) {
   char where[64];
-  snprintf(where, sizeof where, "streams[%zu]", number);
+  snprintf(where, sizeof where, "streams[%zu]", number + 1);
   bool narrowed = stream->types || stream->type_count || stream->data || stream->data_count;
   if (!narrowed && !stream->all)
     return error_set(error, ANNAL_MISUSE, where, "the stream names neither types nor data; say { all = true } for every event");
@@ -96,7 +96,7 @@ static int check_stream(const annal_stream *stream, size_t number, bool conditio
   int result = check_types(stream, where, error);
   if (!result) result = check_after(stream, where, condition, error);
   if (result || !stream->data_count) return result;
-  snprintf(where, sizeof where, "streams[%zu].data", number);
+  snprintf(where, sizeof where, "streams[%zu].data", number + 1);
   return check_fields(stream->data, stream->data_count, where, error);
 }
 

@@ -174,7 +174,7 @@ static void a_condition_refuses_what_is_newer_and_stores_nothing(void **state) {
   assert_ok(save_under(f, "b", "ADDED", "{\"k\":\"x\"}", stream, "a", &test_error));
   assert_fails(save_under(f, "c", "ADDED", "{\"k\":\"x\"}", stream, "a", &test_error), ANNAL_CONFLICT,
                "(CREATED, ADDED with k = x) has moved: \"b\" at position 2 is newer than \"a\"");
-  assert_string_equal(test_error.where, "streams[0]");
+  assert_string_equal(test_error.where, "streams[1]");
   assert_true(test_error.retryable);
   assert_string_equal(ids_of(f, &(annal_selection){.size = sizeof(annal_selection)}), "a b");
   /* Others' events are none of its business. */
@@ -244,7 +244,7 @@ static void any_of_several_streams_refuses(void **state) {
   annal_condition condition = {.size = sizeof condition, .streams = streams, .stream_count = 2};
   store_save save = {.events = &event, .count = 1, .condition = &condition};
   assert_fails(store_append(f->store, &save, &test_error), ANNAL_CONFLICT, "(B with k = y) was to have no event, but \"b\"");
-  assert_string_equal(test_error.where, "streams[1]");
+  assert_string_equal(test_error.where, "streams[2]");
   /* One id for all, and a stream's own in its place. */
   condition.latest_event_id = "a";
   assert_fails(store_append(f->store, &save, &test_error), ANNAL_CONFLICT, "\"b\" at position 2 is newer than \"a\"");
