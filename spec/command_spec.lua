@@ -16,8 +16,8 @@ end
 
 local function count_lines(text) return #command.lines(text) end
 
--- `annal events --follow …` beside the test, into a file. Answers wait(n), which waits until n lines are there and gives the text,
--- and stop(), which sends it SIGINT and gives its exit code and what it said on stderr.
+-- `annal events --follow …` beside the test, into a file. Answers wait(n), which waits until n lines are there and gives the
+-- text, and stop(), which sends it SIGINT and gives its exit code and what it said on stderr.
 local function follower(place, words)
   local file = place .. "/followed"
   os.execute(("cd %s && (%s >followed 2>errors & echo $! >pid; wait $!; echo $? >code) &"):format(place,

@@ -162,7 +162,8 @@ describe("the REPL", function()
       local late = ("(sleep 1; env -u LD_PRELOAD %s save LATE '{\"n\":\"late one\"}' >/dev/null) &")
       os.execute(late:format(shell.line { command.path, "--store", store }))
       local shown = talk {
-        "expect > ", "send :follow\\r", "expect late one", "send \\x03", "expect > ", "send 20 + 22\\r", "expect 42", "send \\x04",
+        "expect > ", "send :follow\\r", "expect late one", "send \\x03",
+        "expect > ", "send 20 + 22\\r", "expect 42", "send \\x04",
       }
       assert.equal(0, shown.code, shown.out .. shown.err)
       assert.is_nil(shown.out:find("interrupted", 1, true))

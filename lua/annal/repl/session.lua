@@ -1,7 +1,8 @@
 -- A session at the prompt: lines in, values and messages out. Role: what the REPL does with a line; src/cli/repl.c reads the
 -- lines and knows the terminal. Called with a host table:
 --   env: the globals · printer: print.lua's functions · json: values as JSON, a line each · prompt: its ready and write part
---   encode(value) → JSON · out(text) · flush() · error(text) · clock() → seconds · names() · ids(projection) → lists for completion
+--   encode(value) → JSON · out(text) · flush() · error(text) · clock() → seconds
+--   names() · ids(projection) → lists for completion
 -- Answers feed(line), close(), complete(line) and prompt().
 
 return function(host, new_program, new_completer)
