@@ -162,6 +162,7 @@ static int no_such_file(lua_State *L, const char *place, const char *name) {
 
 static int word_include(lua_State *L) {
   script_state *state = state_of(L);
+  lua_settop(L, 1);     /* the place is pushed below: without an argument it would be taken for one */
   state_charge(L, 100); /* looking for a file is more than an instruction */
   push_place(L);
   const char *place = lua_tostring(L, -1);
