@@ -21,6 +21,9 @@ typedef struct store_entry {
 /* Notices that something may have been committed, by this program or another. A backend's struct begins with it. For one thread. */
 typedef struct store_watch store_watch;
 
+/* A backend's half of a transaction of the caller's (session.h). */
+typedef struct store_session store_session;
+
 typedef struct store_backend {
   const char *name; /* "sqlite" or "postgresql" */
   void (*close)(store *s);
@@ -44,6 +47,8 @@ typedef struct store_backend {
   void (*watch_close)(store_watch *watch);
   int (*put_rows)(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error);
   int (*query_rows)(store *s, const store_query *query, store_each_row *each, void *context, annal_error *error);
+  /* Begins a transaction of the caller's; nothing is sent yet. */
+  int (*session)(store *s, store_session **session, annal_error *error);
   /* What check.c, which reads all events by `read`, cannot see: the file's own integrity, indexes and tables as declared, rows
    * whose position and latest_event_id are of no event, rows whose JSON is not canonical (store_check_row). */
   int (*check)(store *s, store_finding *finding, void *context, uint64_t *findings, annal_error *error);
@@ -60,6 +65,9 @@ struct store {
   store_fields event_fields; /* the backend fills them while it opens, by store_add_field, and frees them at its end */
   store_fields view_fields;
 };
+
+/* What is refused of a save before it is queued or staged (store.c). */
+int store_check_save(store *s, const store_save *save, annal_error *error);
 
 int store_add_field(store *s, store_fields *fields, const char *name, annal_error *error);
 void store_free_fields(store *s);

@@ -223,7 +223,7 @@ static int check_ids_differ(store *s, const store_save *save, annal_error *error
   return result;
 }
 
-static int check_save(store *s, const store_save *save, annal_error *error) {
+int store_check_save(store *s, const store_save *save, annal_error *error) {
   int result = refuse_read_only(s, error);
   if (result) return result;
   if (save->count == 0) return error_set(error, ANNAL_MISUSE, NULL, "a save without events");
@@ -241,7 +241,7 @@ static int check_save(store *s, const store_save *save, annal_error *error) {
 
 int store_append(store *s, store_save *save, annal_error *error) {
   save->was_stored = false;
-  int result = check_save(s, save, error);
+  int result = store_check_save(s, save, error);
   if (result) return result;
   return queue_append(s, save, error);
 }

@@ -24,8 +24,6 @@ enum {
 enum { RESULTS, NUMBERS, POSITIONS, TIMES, IDS, FOUND_POSITIONS, FOUND_TIMES };
 
 #define SAVE_BYTES_MAX (512u << 20) /* PostgreSQL takes a value, and libpq a message, of less than 1 GiB */
-#define RETRY_FIRST_MS 10           /* between attempts to reach a lost server, doubled … */
-#define RETRY_MAX_MS 500            /* … up to this: a restart takes seconds */
 
 /* ---- A batch as arrays ----------------------------------------------------------------------------------------------------- */
 
@@ -266,12 +264,11 @@ static int take_answers(const PGresult *result, store_entry **entries, size_t co
 
 /* ---- Sending it ------------------------------------------------------------------------------------------------------------ */
 
-/* Waits before the next attempt; false when the deadline or an interrupt comes first. */
-static bool wait_before_retry(pg_store *s, const pg_call *call, int *pause_ms) {
+bool pg_wait_before_retry(pg_store *s, const pg_call *call, int *pause_ms) {
   int64_t until = base_monotonic() + *pause_ms * 1000;
   if (until >= call->deadline) return false;
   while (base_monotonic() < until && !pg_interrupted(s, call)) poll(NULL, 0, *pause_ms < 50 ? *pause_ms : 50);
-  *pause_ms = *pause_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : *pause_ms * 2;
+  *pause_ms = *pause_ms * 2 > PG_RETRY_MAX_MS ? PG_RETRY_MAX_MS : *pause_ms * 2;
   return !pg_interrupted(s, call);
 }
 
@@ -293,12 +290,12 @@ static int attempt(pg_store *s, const pg_params *params, const pg_call *call, PG
 static int send_until_known(pg_store *s, const pg_params *params, PGresult **result, annal_error *error) {
   pg_call call = pg_call_begin(s);
   bool unknown = false;
-  int pause_ms = RETRY_FIRST_MS, code;
+  int pause_ms = PG_RETRY_FIRST_MS, code;
   for (;;) {
     code = attempt(s, params, &call, result, &unknown, error);
     if (!code || pg_is_content(error)) return code;
     bool again = pg_lost(&s->writer) ? error->retryable : unknown;
-    if (!again || pg_interrupted(s, &call) || !wait_before_retry(s, &call, &pause_ms)) break;
+    if (!again || pg_interrupted(s, &call) || !pg_wait_before_retry(s, &call, &pause_ms)) break;
   }
   if (unknown) {
     char message[sizeof error->message], state[sizeof error->sqlstate];
@@ -312,7 +309,9 @@ static int send_until_known(pg_store *s, const pg_params *params, PGresult **res
   return code;
 }
 
-static int append_live(pg_store *s, store_entry **entries, size_t count, const bool *flushes, annal_error *error) {
+/* `within`: a connection with a transaction of the caller's, in which it is sent once; NULL: until it is known. */
+static int append_live(pg_store *s, pg_conn *within, const pg_call *call, store_entry **entries, size_t count,
+                       const bool *flushes, annal_error *error) {
   event_arrays events = {0};
   stream_arrays streams = {0};
   pg_params params;
@@ -324,7 +323,9 @@ static int append_live(pg_store *s, store_entry **entries, size_t count, const b
   pg_put32(lock_ms, s->lock_ms);
   pg_params_binary(&params, PG_INT4, s->lock_ms == PG_LOCK_MS_DEFAULT ? NULL : lock_ms, sizeof lock_ms);
   pg_params_clock(s, &params, clock);
-  int code = params.failed ? error_memory(error) : send_until_known(s, &params, &result, error);
+  int code = params.failed ? error_memory(error)
+             : within      ? pg_query(s, within, s->append_sql, &params, call, &result, error)
+                           : send_until_known(s, &params, &result, error);
   if (!code) code = take_answers(result, entries, count, error);
   PQclear(result);
   pg_params_free(&params);
@@ -365,14 +366,14 @@ static void note_sizes(pg_store *s, const store_save *save) {
 static void append_batch(pg_store *s, store_entry **live, size_t count, bool *flushes) {
   annal_error error;
   bool touching = pg_touches(s->base.env, live, count, flushes);
-  if (!append_live(s, live, count, touching ? flushes : NULL, &error)) return;
+  if (!append_live(s, NULL, NULL, live, count, touching ? flushes : NULL, &error)) return;
   if (count == 1 || !pg_is_content(&error)) {
     answer_all(live, count, &error);
     return;
   }
   /* Nothing was stored; one of them is the culprit. */
   for (size_t i = 0; i < count; i++)
-    if (append_live(s, live + i, 1, NULL, &error)) answer_all(live + i, 1, &error);
+    if (append_live(s, NULL, NULL, live + i, 1, NULL, &error)) answer_all(live + i, 1, &error);
 }
 
 void pg_append(store *base, store_entry *entries, size_t count) {
@@ -401,4 +402,23 @@ void pg_append(store *base, store_entry *entries, size_t count) {
   }
   if (live != one_entry) base_free(s->base.env, live);
   if (flushes != one_flush) base_free(s->base.env, flushes);
+}
+
+int pg_append_within(pg_store *s, pg_conn *conn, store_entry *entries, size_t count, const pg_call *call, annal_error *error) {
+  store_entry **live = base_calloc(s->base.env, count, sizeof *live);
+  bool *flushes = base_calloc(s->base.env, count, sizeof *flushes);
+  int code = live && flushes ? ANNAL_OK : error_memory(error);
+  for (size_t i = 0; i < count && !code; i++) {
+    live[i] = &entries[i];
+    entries[i].save->was_stored = false;
+    code = check_save(s, entries[i].save, error);
+    note_sizes(s, entries[i].save);
+  }
+  if (!code) {
+    bool touching = pg_touches(s->base.env, live, count, flushes);
+    code = append_live(s, conn, call, live, count, touching ? flushes : NULL, error);
+  }
+  base_free(s->base.env, live);
+  base_free(s->base.env, flushes);
+  return code;
 }

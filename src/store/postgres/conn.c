@@ -65,7 +65,7 @@ void pg_disconnect(pg_store *s, pg_conn *conn) {
   conn->pq = NULL;
   conn->statement_count = 0;
   conn->next_name = 0;
-  conn->sent = false;
+  conn->sent = conn->used = false;
 }
 
 static int fail_connect(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error) {
@@ -259,6 +259,11 @@ static bool is_good(const PGresult *result) {
   return status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY;
 }
 
+static bool is_copy(const PGresult *result) {
+  ExecStatusType status = PQresultStatus(result);
+  return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
+}
+
 /* A statement has taken effect only when the server is ready again: its commit, and an error in it, come after the result. So the
  * whole answer is read, and an error anywhere in it counts. */
 int pg_receive(pg_store *s, pg_conn *conn, const pg_call *call, PGresult **result, annal_error *error) {
@@ -272,6 +277,12 @@ int pg_receive(pg_store *s, pg_conn *conn, const pg_call *call, PGresult **resul
       return broken;
     }
     if (!part) break;
+    if (is_copy(part)) { /* libpq would answer it for ever */
+      PQclear(part);
+      PQclear(good);
+      pg_disconnect(s, conn);
+      return error_set(error, ANNAL_MISUSE, NULL, "the data of COPY travels by a way of its own; use INSERT");
+    }
     if (!is_good(part)) {
       if (!code) code = pg_fail(s, conn, part, call, error);
       PQclear(part);
@@ -369,6 +380,23 @@ int pg_query(pg_store *s, pg_conn *conn, const char *sql, const pg_params *param
   *result = NULL;
   int code = pg_send(s, conn, sql, params, call, error);
   return code ? code : pg_receive(s, conn, call, result, error);
+}
+
+int pg_query_text(pg_store *s, pg_conn *conn, const char *sql, const char *const *values, int count, const pg_call *call,
+                  PGresult **result, annal_error *error) {
+  *result = NULL;
+  set_cancellable(s, conn, true);
+  if (!PQsendQueryParams(conn->pq, sql, count, NULL, values, NULL, NULL, 0)) return pg_fail(s, conn, NULL, call, error);
+  conn->sent = conn->submitted = true;
+  int code = flush(s, conn, call, error);
+  return code ? code : pg_receive(s, conn, call, result, error);
+}
+
+int pg_reset(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error) {
+  if (s->base.options->pooled) return ANNAL_OK; /* the pooler's to undo */
+  int code = pg_script(s, conn, "discard all", call, error);
+  conn->statement_count = 0;
+  return code ? code : set_session(s, conn, call, error);
 }
 
 int pg_script(pg_store *s, pg_conn *conn, const char *sql, const pg_call *call, annal_error *error) {

@@ -60,7 +60,21 @@ static const state_meaning meanings[] = {
     {"42", ANNAL_MISUSE, false, NULL},
 };
 
-static const state_meaning *meaning_of(const char *state) {
+/* The same of statements of the caller's. */
+static const state_meaning meanings_of_theirs[] = {
+    {"42", ANNAL_MISUSE, false, NULL},
+    {"3F", ANNAL_MISUSE, false, NULL},
+    {"08P01", ANNAL_MISUSE, false, "is each of its placeholders given a value?"},
+    {"25P03", ANNAL_UNAVAILABLE, true, "between two statements of a transaction may pass no more than the timeout"},
+    {"25", ANNAL_MISUSE, false, NULL},
+    {"2D", ANNAL_MISUSE, false, NULL},
+    {"26", ANNAL_MISUSE, false, NULL},
+    {"0A", ANNAL_MISUSE, false, NULL},
+};
+
+static const state_meaning *meaning_of(const char *state, bool theirs) {
+  for (size_t i = 0; theirs && i < sizeof meanings_of_theirs / sizeof *meanings_of_theirs; i++)
+    if (strncmp(state, meanings_of_theirs[i].state, strlen(meanings_of_theirs[i].state)) == 0) return &meanings_of_theirs[i];
   for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)
     if (strncmp(state, meanings[i].state, strlen(meanings[i].state)) == 0) return &meanings[i];
   return NULL;
@@ -99,8 +113,8 @@ static int fail_state(pg_store *s, const char *state, const char *message, const
   if (strcmp(state, "57014") == 0) {
     result = fail_cancelled(s, call, error);
   } else {
-    const state_meaning *meaning = meaning_of(state);
-    if (strcmp(state, "42501") == 0) add_grant(s, message, advice, sizeof advice);
+    const state_meaning *meaning = meaning_of(state, call->theirs);
+    if (strcmp(state, "42501") == 0 && !call->theirs) add_grant(s, message, advice, sizeof advice);
     else if (meaning && meaning->advice) snprintf(advice, sizeof advice, "%s", meaning->advice);
     result = error_set(error, meaning ? meaning->code : ANNAL_UNAVAILABLE, NULL, "%s: %s%s%s", s->place, message,
                        *advice ? "; " : "", advice);

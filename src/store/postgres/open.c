@@ -76,9 +76,10 @@ static int take_conninfo(pg_store *s, const char *conninfo, annal_error *error) 
 static void pg_close(store *base) {
   pg_store *s = (pg_store *)base;
   const base_env *env = s->base.env;
-  if (s->cancels && s->cancel_owned) {
+  if (s->cancels && s->cancel_owned && s->own) {
     for (size_t i = 0; i < s->reader_count; i++) pg_disconnect(s, &s->readers[i]);
     pg_disconnect(s, &s->writer);
+    for (size_t i = 0; i < s->reader_count; i++) pg_disconnect(s, &s->own[i]);
   }
   for (size_t i = 0; s->keywords && s->keywords[i]; i++) base_free(env, s->keywords[i]);
   for (size_t i = 0; s->values && s->values[i]; i++) base_free(env, s->values[i]);
@@ -86,6 +87,7 @@ static void pg_close(store *base) {
   base_free(env, s->values);
   base_free(env, s->password);
   base_free(env, s->readers);
+  base_free(env, s->own);
   base_free(env, (void *)s->cancels);
   base_free(env, s->cancel_owned);
   base_free(env, s->append_sql);
@@ -103,7 +105,7 @@ static void pg_interrupt(store *base) {
   char message[8];
   atomic_fetch_add(&s->interrupts, 1);
   atomic_fetch_add(&s->interrupting, 1);
-  for (size_t i = 0; i <= s->reader_count; i++) {
+  for (size_t i = 0; i <= 2 * s->reader_count; i++) {
     PGcancel *cancel = atomic_load(&s->cancels[i]);
     if (cancel) PQcancel(cancel, message, sizeof message);
   }
@@ -127,6 +129,7 @@ static const store_backend backend = {.name = "postgresql",
                                       .watch_close = pg_watch_close,
                                       .put_rows = pg_put_rows,
                                       .query_rows = pg_query_rows,
+                                      .session = pg_session_open,
                                       .check = pg_check};
 
 static int new_store(const base_env *env, const annal_options *options, pg_store **out, annal_error *error) {
@@ -142,11 +145,13 @@ static int new_store(const base_env *env, const annal_options *options, pg_store
   *out = s;
   s->reader_count = options->connections > 0 ? (size_t)options->connections : 1;
   s->readers = base_calloc(env, s->reader_count, sizeof *s->readers);
-  s->cancels = base_calloc(env, s->reader_count + 1, sizeof *s->cancels);
-  s->cancel_owned = base_calloc(env, s->reader_count + 1, sizeof *s->cancel_owned);
-  if (!s->readers || !s->cancels || !s->cancel_owned) return error_memory(error);
+  s->own = base_calloc(env, s->reader_count, sizeof *s->own);
+  s->cancels = base_calloc(env, 2 * s->reader_count + 1, sizeof *s->cancels);
+  s->cancel_owned = base_calloc(env, 2 * s->reader_count + 1, sizeof *s->cancel_owned);
+  if (!s->readers || !s->own || !s->cancels || !s->cancel_owned) return error_memory(error);
   for (size_t i = 0; i < s->reader_count; i++) s->readers[i].place = i;
   s->writer.place = s->reader_count;
+  for (size_t i = 0; i < s->reader_count; i++) s->own[i].place = s->reader_count + 1 + i;
   base_buf sql;
   buf_init(&sql, env);
   int code = pg_names_init(&s->names, env, options, error);

@@ -4,11 +4,13 @@
  *   pool.c    the connections for reading
  *   open.c    opening, closing, interrupting; probe.c what an engine must do; schema.c tables and migrations
  *   append.c  saves; array.c their arrays; touch.c which saves of a batch may touch each other
+ *   transaction.c  transactions of the caller's
  *   watch.c   telling followers of commits and hearing of them
  *   foreign.c the original's table, for import
  *   read.c    cursors; rows.c rows of projections; check.c findings
  *
- * Threads: one connection writes, under write_lock; the others are lent by the pool to one call at a time. */
+ * Threads: one connection writes, under write_lock; the others are lent by the pool to one call, or one transaction of the caller's,
+ * at a time. */
 #ifndef STORE_POSTGRES_PG_H
 #define STORE_POSTGRES_PG_H
 
@@ -86,6 +88,7 @@ typedef struct pg_conn {
   bool submitted;          /* a statement was handed to libpq; for append.c, which sets it back */
   bool sent;               /* an answer is still to come */
   bool lent;               /* the pool's: to one call */
+  bool used;               /* statements of the caller's ran on it, and may have changed the session */
   struct pg_cursor *ahead; /* the pool's: the cursor whose next page is under way here, while it is not lent */
 } pg_conn;
 
@@ -125,7 +128,8 @@ struct pg_store {
   pthread_cond_t pool_free;
   pg_conn *readers;
   size_t reader_count;
-  _Atomic(PGcancel *) *cancels; /* one a connection: readers, then the writer; set while a statement is under way */
+  pg_conn *own; /* for transactions of the caller's: as many as readers, so that no one's reads wait for another's transaction */
+  _Atomic(PGcancel *) *cancels; /* one a connection: readers, the writer, own; set while a statement is under way */
   PGcancel **cancel_owned;
   atomic_uint interrupts;  /* how many there were */
   atomic_int interrupting; /* interrupts being carried out, which hold on to cancels */
@@ -141,6 +145,7 @@ void pg_params_clock(const pg_store *s, pg_params *params, char bytes[8]);
 typedef struct pg_call {
   int64_t deadline;
   unsigned interrupts;
+  bool theirs; /* the statement is the caller's: what it names is not the store's */
 } pg_call;
 
 pg_call pg_call_begin(pg_store *s);
@@ -160,6 +165,11 @@ int pg_send(pg_store *s, pg_conn *conn, const char *sql, const pg_params *params
 int pg_receive(pg_store *s, pg_conn *conn, const pg_call *call, PGresult **result, annal_error *error);
 int pg_query(pg_store *s, pg_conn *conn, const char *sql, const pg_params *params, const pg_call *call, PGresult **result,
              annal_error *error);
+/* A statement of the caller's: values and answer as text, the types of parameters taken from the statement; not prepared. */
+int pg_query_text(pg_store *s, pg_conn *conn, const char *sql, const char *const *values, int count, const pg_call *call,
+                  PGresult **result, annal_error *error);
+/* Undoes what the caller's statements have set. */
+int pg_reset(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error);
 /* Several statements in one text, without parameters; answers are thrown away. */
 int pg_script(pg_store *s, pg_conn *conn, const char *sql, const pg_call *call, annal_error *error);
 /* Values of binary results. */
@@ -184,6 +194,8 @@ bool pg_is_content(const annal_error *error);
 /* ---- The pool (pool.c) ----------------------------------------------------------------------------------------------------- */
 
 int pg_acquire(pg_store *s, const pg_call *call, pg_conn **conn, annal_error *error);
+/* One of those for transactions, connected or not. */
+int pg_acquire_own(pg_store *s, const pg_call *call, pg_conn **conn, annal_error *error);
 void pg_release(pg_store *s, pg_conn *conn);
 /* Runs one statement on a lent connection, once more on a fresh one if the first was lost. For what may be repeated. */
 int pg_run(pg_store *s, const char *sql, const pg_params *params, const pg_call *call, PGresult **result, annal_error *error);
@@ -194,6 +206,12 @@ int pg_probe(pg_store *s, pg_conn *first, pg_conn *second, const pg_call *call, 
 int pg_schema_prepare(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error);
 
 void pg_append(store *base, store_entry *entries, size_t count);
+/* In an open transaction, as its last statement but for its end. An error that is answered is everybody's. */
+int pg_append_within(pg_store *s, pg_conn *conn, store_entry *entries, size_t count, const pg_call *call, annal_error *error);
+#define PG_RETRY_FIRST_MS 10 /* between attempts to reach a lost server, doubled … */
+#define PG_RETRY_MAX_MS 500  /* … up to this: a restart takes seconds */
+/* Waits before the next attempt; false when the deadline or an interrupt comes first. */
+bool pg_wait_before_retry(pg_store *s, const pg_call *call, int *pause_ms);
 /* flushes[i]: save i may see, or bear an id of, an earlier save of the batch. False when it is so nowhere. */
 bool pg_touches(const base_env *env, store_entry *const *entries, size_t count, bool *flushes);
 
@@ -213,7 +231,10 @@ void pg_watch_close(store_watch *watch);
 void pg_tell(pg_store *s);
 void pg_settle(pg_store *s, pg_conn *conn, const pg_call *call);
 int pg_put_rows(store *base, const store_row *rows, size_t count, store_status *statuses, annal_error *error);
+int pg_put_rows_within(pg_store *s, pg_conn *conn, const store_row *rows, size_t count, store_status *statuses,
+                       const pg_call *call, annal_error *error);
 int pg_query_rows(store *base, const store_query *query, store_each_row *each, void *context, annal_error *error);
+int pg_session_open(store *base, store_session **session, annal_error *error);
 int pg_check(store *base, store_finding *finding, void *context, uint64_t *findings, annal_error *error);
 int pg_read_foreign(store *base, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error);
 /* A row from a result with the columns type, fingerprint, id, state, data, position, latest_event_id, created_at, updated_at. */

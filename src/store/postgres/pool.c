@@ -80,10 +80,25 @@ int pg_acquire(pg_store *s, const pg_call *call, pg_conn **out, annal_error *err
   return result;
 }
 
+int pg_acquire_own(pg_store *s, const pg_call *call, pg_conn **out, annal_error *error) {
+  pg_conn *conn = NULL;
+  pthread_mutex_lock(&s->pool_lock);
+  do {
+    for (size_t i = 0; i < s->reader_count; i++)
+      if (!s->own[i].lent && (!conn || (!conn->pq && s->own[i].pq))) conn = &s->own[i];
+  } while (!conn && wait_turn(s, call));
+  if (conn) conn->lent = true;
+  pthread_mutex_unlock(&s->pool_lock);
+  *out = conn;
+  if (conn) return ANNAL_OK;
+  if (pg_interrupted(s, call)) return error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted");
+  return error_set(error, ANNAL_BUSY, NULL, "%zu transactions were under way; raise connections", s->reader_count);
+}
+
 void pg_release(pg_store *s, pg_conn *conn) {
   pthread_mutex_lock(&s->pool_lock);
   conn->lent = false;
-  pthread_cond_signal(&s->pool_free);
+  pthread_cond_broadcast(&s->pool_free); /* who waits, waits for one of two kinds */
   pthread_mutex_unlock(&s->pool_lock);
 }
 

@@ -103,9 +103,9 @@ static int put_waves(pg_store *s, const char *sql, const placed_row *placed, siz
   return code;
 }
 
-int pg_put_rows(store *base, const store_row *rows, size_t count, store_status *statuses, annal_error *error) {
-  pg_store *s = (pg_store *)base;
-  pg_call call = pg_call_begin(s);
+/* `within`: a connection with a transaction of the caller's; NULL: in one of its own. */
+static int put_rows(pg_store *s, pg_conn *within, const store_row *rows, size_t count, store_status *statuses,
+                    const pg_call *call, annal_error *error) {
   base_buf sql;
   buf_init(&sql, s->base.env);
   pg_render(&sql, &s->names, NULL, "put_rows.sql");
@@ -115,12 +115,28 @@ int pg_put_rows(store *base, const store_row *rows, size_t count, store_status *
     code = error_memory(error);
   } else {
     size_t waves = place_rows(rows, count, placed);
-    code = waves == 1 ? put_wave(s, NULL, sql.bytes, placed, count, 0, statuses, &call, error)
-                      : put_waves(s, sql.bytes, placed, count, waves, statuses, &call, error);
+    if (!within && waves > 1) {
+      code = put_waves(s, sql.bytes, placed, count, waves, statuses, call, error);
+    } else {
+      code = ANNAL_OK;
+      for (size_t wave = 0; wave < waves && !code; wave++)
+        code = put_wave(s, within, sql.bytes, placed, count, wave, statuses, call, error);
+    }
   }
   base_free(s->base.env, placed);
   buf_free(&sql);
   return code;
+}
+
+int pg_put_rows(store *base, const store_row *rows, size_t count, store_status *statuses, annal_error *error) {
+  pg_store *s = (pg_store *)base;
+  pg_call call = pg_call_begin(s);
+  return put_rows(s, NULL, rows, count, statuses, &call, error);
+}
+
+int pg_put_rows_within(pg_store *s, pg_conn *conn, const store_row *rows, size_t count, store_status *statuses,
+                       const pg_call *call, annal_error *error) {
+  return put_rows(s, conn, rows, count, statuses, call, error);
 }
 
 /* ---- Querying -------------------------------------------------------------------------------------------------------------- */

@@ -265,10 +265,9 @@ static void fail_all(store_entry *entries, size_t count, const annal_error *erro
   }
 }
 
-static int append_all(appender *a, store_entry *entries, size_t count, annal_error *error) {
-  int result = sqlite_begin(a->conn, error);
-  if (result) return result;
-  result = find_head(a, error);
+/* In an open transaction; what is answered is for all of them. */
+static int append_each(appender *a, store_entry *entries, size_t count, annal_error *error) {
+  int result = find_head(a, error);
   for (size_t i = 0; i < count && !result; i++) {
     outcome answer = append_one(a, entries[i].save, &entries[i].error);
     entries[i].result = answer.result;
@@ -276,6 +275,13 @@ static int append_all(appender *a, store_entry *entries, size_t count, annal_err
     result = answer.result;
     *error = entries[i].error;
   }
+  return result;
+}
+
+static int append_all(appender *a, store_entry *entries, size_t count, annal_error *error) {
+  int result = sqlite_begin(a->conn, error);
+  if (result) return result;
+  result = append_each(a, entries, count, error);
   if (!result && a->wrote) return sqlite_commit(a->conn, error);
   sqlite_rollback(a->conn);
   return result;
@@ -293,4 +299,10 @@ void sqlite_append(store *s, store_entry *entries, size_t count) {
     sqlite_give_back(a.conn);
   }
   if (result) fail_all(entries, count, &error);
+}
+
+/* `alone`: whatever fails here undoes all of it. */
+int sqlite_append_within(sqlite_store *s, sqlite_conn *conn, store_entry *entries, size_t count, annal_error *error) {
+  appender a = {.s = s, .conn = conn, .alone = true};
+  return append_each(&a, entries, count, error);
 }

@@ -225,7 +225,22 @@ int sqlite_take_writer(sqlite_store *s, sqlite_conn **conn, annal_error *error) 
   return take(s, &s->writer, 1, s->base.options->lock_timeout, conn, error);
 }
 
+/* The one connection of a store in memory, where this thread has it already for a transaction. */
+static bool take_again(sqlite_store *s, sqlite_conn **conn) {
+  if (!s->memory) return false;
+  pthread_mutex_lock(&s->lock);
+  bool mine = s->held && pthread_equal(s->holder, pthread_self());
+  pthread_mutex_unlock(&s->lock);
+  if (!mine) return false;
+  s->nested++;
+  *conn = &s->writer;
+  s->writer.interrupts = atomic_load(&s->interrupts);
+  s->writer.deadline = base_monotonic() + (int64_t)(s->base.options->timeout * 1e6);
+  return true;
+}
+
 int sqlite_take_reader(sqlite_store *s, sqlite_conn **conn, annal_error *error) {
+  if (take_again(s, conn)) return ANNAL_OK;
   double seconds = s->base.options->timeout;
   int result =
       s->memory ? take(s, &s->writer, 1, seconds, conn, error) : take(s, s->readers, s->reader_count, seconds, conn, error);
@@ -237,6 +252,10 @@ int sqlite_take_reader(sqlite_store *s, sqlite_conn **conn, annal_error *error) 
 
 void sqlite_give_back(sqlite_conn *conn) {
   sqlite_store *s = conn->store;
+  if (conn == &s->writer && s->nested > 0) {
+    s->nested--;
+    return;
+  }
   pthread_mutex_lock(&s->lock);
   conn->taken = false;
   pthread_cond_broadcast(&s->freed);

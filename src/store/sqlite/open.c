@@ -95,6 +95,7 @@ static const store_backend backend = {.name = "sqlite",
                                       .watch_close = sqlite_watch_close,
                                       .put_rows = sqlite_put_rows,
                                       .query_rows = sqlite_query_rows,
+                                      .session = sqlite_session_open,
                                       .check = sqlite_check};
 
 static sqlite_store *new_store(const base_env *env, const char *path, const annal_options *options) {

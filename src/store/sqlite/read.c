@@ -322,14 +322,15 @@ static int find_row(sqlite_cursor *c, sqlite_conn *conn, const char *type, const
 /* A read transaction makes one snapshot of the row, the head and the first page; the pages after it lie below that head. */
 static int read_row_and_page(sqlite_cursor *c, sqlite_conn *conn, const char *type, const char *fingerprint, const char *id,
                              store_row *row, annal_error *error) {
-  int result = sqlite_run(conn, "BEGIN", error);
+  bool within = !sqlite3_get_autocommit(conn->db); /* a transaction of the caller's, on a store in memory */
+  int result = within ? ANNAL_OK : sqlite_run(conn, "BEGIN", error);
   if (result) return result;
   result = find_row(c, conn, type, fingerprint, id, row, error);
   if (!result) {
     c->after = row->position > 0 ? row->position - 1 : 0;
     result = begin_read(c, conn, 0, error);
   }
-  sqlite_rollback(conn); /* nothing was written; and this ends it also after an interruption */
+  if (!within) sqlite_rollback(conn); /* nothing was written; and this ends it also after an interruption */
   return result;
 }
 

@@ -54,17 +54,31 @@ static int put_row(sqlite_store *s, sqlite_conn *conn, const store_row *row, sto
   return write_row(s, conn, row, *status == STORE_CREATED ? SQL_INSERT_ROW : SQL_UPDATE_ROW, error);
 }
 
+/* In an open transaction. */
+static int put_each(sqlite_store *s, sqlite_conn *conn, const store_row *rows, size_t count, store_status *statuses, bool *wrote,
+                    annal_error *error) {
+  int result = ANNAL_OK;
+  for (size_t i = 0; i < count && !result; i++) {
+    store_status status;
+    result = put_row(s, conn, &rows[i], &status, error);
+    if (!result && status != STORE_SKIPPED) *wrote = true;
+    if (!result && statuses) statuses[i] = status;
+  }
+  return result;
+}
+
+int sqlite_put_rows_within(sqlite_store *s, sqlite_conn *conn, const store_row *rows, size_t count, store_status *statuses,
+                           annal_error *error) {
+  bool wrote = false;
+  return put_each(s, conn, rows, count, statuses, &wrote, error);
+}
+
 static int put_all(sqlite_store *s, sqlite_conn *conn, const store_row *rows, size_t count, store_status *statuses,
                    annal_error *error) {
   int result = sqlite_begin(conn, error);
   if (result) return result;
   bool wrote = false;
-  for (size_t i = 0; i < count && !result; i++) {
-    store_status status;
-    result = put_row(s, conn, &rows[i], &status, error);
-    if (!result && status != STORE_SKIPPED) wrote = true;
-    if (!result && statuses) statuses[i] = status;
-  }
+  result = put_each(s, conn, rows, count, statuses, &wrote, error);
   if (!result && wrote) return sqlite_commit(conn, error);
   sqlite_rollback(conn);
   return result;

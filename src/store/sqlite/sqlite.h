@@ -71,6 +71,9 @@ typedef struct sqlite_store {
   atomic_uint interrupts;
   pthread_mutex_t lock; /* of `taken`; nothing is done under it */
   pthread_cond_t freed;
+  bool held;        /* under the lock: a transaction of the caller's has the writer … */
+  pthread_t holder; /* … on this thread, which may read over it where there is no other connection */
+  unsigned nested;  /* how often it does so now; that thread's alone */
   sqlite_conn writer;
   sqlite_conn checkpointer;
   sqlite_conn *readers;
@@ -141,7 +144,9 @@ int sqlite_prepare_store(sqlite_store *s, sqlite_conn *conn, annal_error *error)
 
 /* ---- The work ---------------------------------------------------------------------------------------------------------- */
 
-void sqlite_append(store *s, store_entry *entries, size_t count);     /* append.c */
+void sqlite_append(store *s, store_entry *entries, size_t count); /* append.c */
+/* The same on a connection with a transaction open, which is the caller's to end. An error that is answered is everybody's. */
+int sqlite_append_within(sqlite_store *s, sqlite_conn *conn, store_entry *entries, size_t count, annal_error *error);
 int sqlite_head(store *s, store_head_info *head, annal_error *error); /* read.c */
 int sqlite_position_of(store *s, const char *id, int64_t *position, annal_error *error);
 int sqlite_probe(store *s, int64_t position, const char *id, store_head_info *head, bool *same, annal_error *error);
@@ -149,8 +154,12 @@ int sqlite_read(store *s, const annal_selection *selection, store_cursor **curso
 int sqlite_read_row(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                     size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
 int sqlite_put_rows(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error); /* rows.c */
+int sqlite_put_rows_within(sqlite_store *s, sqlite_conn *conn, const store_row *rows, size_t count, store_status *statuses,
+                           annal_error *error);
 int sqlite_query_rows(store *s, const store_query *asked, store_each_row *each, void *context, annal_error *error);
 int sqlite_check(store *s, store_finding *finding, void *context, uint64_t *findings, annal_error *error); /* inspect.c */
+
+int sqlite_session_open(store *s, store_session **session, annal_error *error); /* transaction.c */
 
 int sqlite_watch_open(store *s, store_watch **watch, annal_error *error); /* watch.c */
 int sqlite_watch_wait(store_watch *watch, int64_t deadline, annal_error *error);
