@@ -17,7 +17,7 @@ local story = {
   '{"read_up_to":5,"saved_at":4}',
   '"updated"',
   "cart_123: 4748 cents, as of event #5",
-  '"lastModified":"2026%-01%-31T12:00:00.000000Z","modifiedBy":"user_456"',
+  '"lastModified":"2026%-01%-31T12:00:00Z","modifiedBy":"user_456"',
   "#8 CART_CHECKED_OUT",
   "refused, conflict: ",
   "true",
