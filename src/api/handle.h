@@ -8,6 +8,7 @@
 #include "fold/intake.h"
 #include "script/script.h"
 #include "store/store.h"
+#include "store/transaction.h"
 #include <pthread.h>
 
 struct annal_store {
@@ -58,6 +59,10 @@ void handle_free_batch(handle_batch *batch);
 /* Rows saved by hand: `misuse` for a type that the app declares; not_found when latest_event_id is not stored. */
 int handle_save_row(annal_store *handle, const char *type, const char *id, const char *data, size_t size,
                     const char *latest_event_id, store_status *status, annal_error *error);
+
+/* The same within a transaction: the row is staged, and latest_event_id is of an event that was stored before. */
+int handle_stage_row(annal_store *handle, store_transaction *t, const char *type, const char *id, const char *data, size_t size,
+                     const char *latest_event_id, annal_error *error);
 
 /* Rows of a type by the loaded code, or those saved by hand where the app does not declare it. */
 int handle_query(annal_store *handle, const annal_query *query, const char *id_or_null, store_each_row *each, void *context,

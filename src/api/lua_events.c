@@ -26,8 +26,10 @@ void face_push_event(lua_State *L, const annal_event *event) {
   lua_createtable(L, 0, 7);
   lua_pushstring(L, event->id);
   lua_setfield(L, -2, "id");
-  lua_pushinteger(L, event->position);
-  lua_setfield(L, -2, "position");
+  if (event->position) {
+    lua_pushinteger(L, event->position);
+    lua_setfield(L, -2, "position");
+  }
   lua_pushstring(L, event->type);
   lua_setfield(L, -2, "type");
   lua_pushinteger(L, event->version);
@@ -38,6 +40,7 @@ void face_push_event(lua_State *L, const annal_event *event) {
     push_json(L, event, "metadata", event->metadata, event->metadata_size);
     lua_setfield(L, -2, "metadata");
   }
+  if (!event->position) return;
   char time[28];
   annal_time_text(event->created_at, time);
   lua_pushstring(L, time);
@@ -158,12 +161,7 @@ annal_event *face_events(face_scratch *scratch, int index, const char *where, bo
 
 /* ---- Saving ------------------------------------------------------------------------------------------------------------ */
 
-typedef struct lua_batch {
-  face_child head;
-  handle_batch batch;
-} lua_batch;
-
-static void batch_end(face_child *child) { handle_free_batch(&((lua_batch *)child)->batch); }
+static void batch_end(face_child *child) { handle_free_batch(&((face_batch *)child)->batch); }
 
 static int batch_close(lua_State *L) { return face_close_child(L, &face_batch_class); }
 
@@ -178,7 +176,7 @@ const face_class face_batch_class = {
     .name = "batch", .methods = no_methods, .close = batch_close, .text = batch_text, .is_child = true};
 
 /* [-0, +0, e] Raises why a save failed; who is in doubt is told the ids that settle it. */
-static void raise_save(lua_State *L, const lua_batch *batch, const annal_error *error) {
+static void raise_save(lua_State *L, const face_batch *batch, const annal_error *error) {
   face_push_error(L, error);
   if (error->in_doubt) {
     lua_createtable(L, (int)batch->batch.count, 0);
@@ -191,24 +189,44 @@ static void raise_save(lua_State *L, const lua_batch *batch, const annal_error *
   lua_error(L);
 }
 
-void face_save(lua_State *L, int owner, int index, const annal_condition *or_null) {
+face_batch *face_prepare(lua_State *L, int owner, int index) {
+  owner = lua_absindex(L, owner);
   annal_store *handle = ((face_store *)lua_touserdata(L, owner))->handle;
   face_scratch scratch = face_scratch_open(L);
   size_t count;
   bool is_list;
   annal_event *events = face_events(&scratch, index, "events", false, &count, &is_list);
-  lua_batch *batch = face_new_child(L, owner, sizeof *batch, &face_batch_class, batch_end);
+  face_batch *batch = face_new_child(L, owner, sizeof *batch, &face_batch_class, batch_end);
+  batch->is_list = is_list;
   annal_error error;
   if (handle_prepare(handle, events, count, &batch->batch, &error)) {
     if (is_list && count == 1 && error.where[0]) error_where_prefix(&error, "events[1]"); /* a list is spoken of as one */
     face_raise(L, &error);
   }
-  if (handle_store(handle, &batch->batch, or_null, &error)) raise_save(L, batch, &error);
-  if (is_list) lua_createtable(L, (int)count, 0);
+  lua_replace(L, scratch.anchor);
+  lua_settop(L, scratch.anchor);
+  return batch;
+}
+
+void face_push_batch(lua_State *L, const face_batch *batch) {
+  size_t count = batch->batch.count;
+  if (batch->is_list) lua_createtable(L, (int)count, 0);
   for (size_t i = 0; i < count; i++) {
     face_push_event(L, &batch->batch.events[i]);
-    if (is_list) lua_rawseti(L, -2, (lua_Integer)i + 1);
+    if (batch->is_list) lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
+}
+
+void face_save(lua_State *L, int owner, int index, const annal_condition *or_null) {
+  if (face_to(L, owner, &face_transaction_class)) {
+    face_stage(L, owner, index, or_null);
+    return;
+  }
+  annal_store *handle = ((face_store *)lua_touserdata(L, owner))->handle;
+  annal_error error;
+  face_batch *batch = face_prepare(L, owner, index);
+  if (handle_store(handle, &batch->batch, or_null, &error)) raise_save(L, batch, &error);
+  face_push_batch(L, batch);
   face_end_child(&batch->head);
 }
 

@@ -102,6 +102,7 @@ typedef struct face_store {
   face_child *children;
   int calls;  /* of its methods and its children's that are under way: it is not closed beneath them */
   bool owned; /* opened by annal.open: closing the object closes the handle */
+  bool in_transaction;
 } face_store;
 
 /* Head of every userdata that holds something of a store's. */
@@ -131,7 +132,8 @@ typedef struct face_class {
   bool is_child;
 } face_class;
 
-extern const face_class face_store_class, face_cursor_class, face_batch_class, face_projection_class, face_follower_class;
+extern const face_class face_store_class, face_cursor_class, face_batch_class, face_projection_class, face_follower_class,
+    face_transaction_class;
 
 /* [-0, +0, m] Makes everything a Lua state needs, once. `env` is copied. */
 void face_open(lua_State *L, const base_env *env);
@@ -145,7 +147,7 @@ void face_set_class(lua_State *L, const face_class *class);
 void *face_to(lua_State *L, int index, const face_class *class);
 /* [-0, +0, e] The open store of a method's self at 1. */
 face_store *face_self(lua_State *L);
-/* [-0, +1, m] A zeroed child of the store at `index`, with its head filled in. */
+/* [-0, +1, m] A zeroed child of the store at `index`, with its head filled in. Its user value 1 is the store, 2 is the class's own. */
 void *face_new_child(lua_State *L, int index, size_t size, const face_class *class, void (*end)(face_child *child));
 /* [-0, +0, -] Ends it now; harmless when repeated. */
 void face_end_child(face_child *child);
@@ -158,12 +160,23 @@ int face_open_store(lua_State *L);
 
 /* ---- Events (lua_events.c) --------------------------------------------------------------------------------------------- */
 
-/* [-0, +1, e] The event as a table. */
+/* [-0, +1, e] The event as a table; one without position, which is not stored yet, has no created_at either. */
 void face_push_event(lua_State *L, const annal_event *event);
 /* [-0, +0, e] Reads one event or a list of them (*is_list) at `index`. `stored`: position and created_at may be there. */
 annal_event *face_events(face_scratch *scratch, int index, const char *where, bool stored, size_t *count, bool *is_list);
-/* [-0, +1, e] Saves what stands at `index` and pushes what was stored: an event for an event, a list for a list. `owner` is the
- * index of the store object. */
+/* Events that were made ready to be saved: a child of the store. */
+typedef struct face_batch {
+  face_child head;
+  handle_batch batch;
+  bool is_list; /* they came as a list, and are answered as one */
+} face_batch;
+
+/* [-0, +1, e] Makes ready what stands at `index`. `owner` is the index of the store object. */
+face_batch *face_prepare(lua_State *L, int owner, int index);
+/* [-0, +1, e] Its events: an event for an event, a list for a list. */
+void face_push_batch(lua_State *L, const face_batch *batch);
+/* [-0, +1, e] Saves what stands at `index` and pushes what was stored. `owner` is the index of the store object, or of a transaction's,
+ * in which it is staged. */
 void face_save(lua_State *L, int owner, int index, const annal_condition *or_null);
 
 /* Bodies of methods: [-arguments, +results, e] */
@@ -177,6 +190,14 @@ int face_events_iterator(lua_State *L);
 
 int face_follow(lua_State *L); /* lua_follow.c */
 
+/* ---- Transactions (lua_transaction.c) ---------------------------------------------------------------------------------- */
+
+int face_transaction(lua_State *L);
+/* [-0, +1, e] Stages what stands at `index` in the transaction at `owner` and pushes it. */
+void face_stage(lua_State *L, int owner, int index, const annal_condition *or_null);
+/* [-0, +0, e] While a transaction is under way, what is no read goes over it and not over the store and its projections. */
+void face_check_transaction(lua_State *L, const face_class *class, const char *method);
+
 /* ---- Projections (lua_projection.c) and their rows (lua_rows.c) -------------------------------------------------------- */
 
 int face_projection(lua_State *L);
@@ -184,8 +205,10 @@ int face_view(lua_State *L);
 int face_save_projection(lua_State *L);
 int face_get_projection(lua_State *L);
 int face_query_projections(lua_State *L);
-/* [-0, +1, e] What saving a row answers: { type, id, data, latest_event_id, status }. */
+/* [-0, +1, e] Stages the row at `index` in a transaction of the store's, and pushes it. */
+void face_stage_row(lua_State *L, int index, annal_store *handle, store_transaction *t);
+/* [-0, +1, e] What saving a row answers: { type, id, data, latest_event_id, status }; without status as long as it is staged. */
 void face_push_saved_row(lua_State *L, const char *type, const char *id, const base_buf *data, const char *latest_event_id,
-                         store_status status);
+                         const store_status *status_or_null);
 
 #endif

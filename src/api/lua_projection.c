@@ -119,7 +119,7 @@ static int projection_save(lua_State *L) {
   push_latest(L, instance);
   const char *latest_event_id = lua_tostring(L, -1);
   face_push_saved_row(L, fold_projection(instance)->name, fold_id(instance), view, latest_event_id ? latest_event_id : "",
-                      status);
+                      &status);
   return 1;
 }
 

@@ -16,28 +16,36 @@ static const char *needed_text(face_scratch *scratch, int index, const char *wha
   return text;
 }
 
-int face_save_projection(lua_State *L) {
+/* [-0, +1, e] `t` NULL: the row is stored at once. */
+static void save_row(lua_State *L, int index, annal_store *handle, store_transaction *t) {
   static const char *const keys[] = {"type", "id", "data", "latest_event_id", NULL};
-  annal_store *handle = face_self(L)->handle;
   face_scratch scratch = face_scratch_open(L);
-  face_check_keys(L, 2, "", "field of store:save_projection", keys);
-  const char *type = needed_text(&scratch, 2, "a row", "type"), *id = needed_text(&scratch, 2, "a row", "id");
-  const char *latest_event_id = needed_text(&scratch, 2, "a row", "latest_event_id");
+  face_check_keys(L, index, "", "field of store:save_projection", keys);
+  const char *type = needed_text(&scratch, index, "a row", "type"), *id = needed_text(&scratch, index, "a row", "id");
+  const char *latest_event_id = needed_text(&scratch, index, "a row", "latest_event_id");
   base_buf *data = face_buffer(&scratch);
   annal_error error;
-  if (face_field(L, 2, "data") == LUA_TNIL) return face_misuse(L, "data", "a row needs data");
+  if (face_field(L, index, "data") == LUA_TNIL) face_misuse(L, "data", "a row needs data");
   if (json_encode(L, -1, 0, data, &error)) {
     error_where_prefix(&error, "data");
-    return face_raise(L, &error);
+    face_raise(L, &error);
   }
   store_status status;
-  if (handle_save_row(handle, type, id, data->bytes, data->size, latest_event_id, &status, &error)) return face_raise(L, &error);
-  face_push_saved_row(L, type, id, data, latest_event_id, status);
+  int code = t ? handle_stage_row(handle, t, type, id, data->bytes, data->size, latest_event_id, &error)
+               : handle_save_row(handle, type, id, data->bytes, data->size, latest_event_id, &status, &error);
+  if (code) face_raise(L, &error);
+  face_push_saved_row(L, type, id, data, latest_event_id, t ? NULL : &status);
+}
+
+int face_save_projection(lua_State *L) {
+  save_row(L, 2, face_self(L)->handle, NULL);
   return 1;
 }
 
+void face_stage_row(lua_State *L, int index, annal_store *handle, store_transaction *t) { save_row(L, index, handle, t); }
+
 void face_push_saved_row(lua_State *L, const char *type, const char *id, const base_buf *data, const char *latest_event_id,
-                         store_status status) {
+                         const store_status *status_or_null) {
   annal_error error;
   lua_createtable(L, 0, 5);
   lua_pushstring(L, type);
@@ -48,7 +56,8 @@ void face_push_saved_row(lua_State *L, const char *type, const char *id, const b
   lua_setfield(L, -2, "data");
   lua_pushstring(L, latest_event_id);
   lua_setfield(L, -2, "latest_event_id");
-  lua_pushstring(L, store_status_name(status));
+  if (!status_or_null) return;
+  lua_pushstring(L, store_status_name(*status_or_null));
   lua_setfield(L, -2, "status");
 }
 

@@ -61,6 +61,7 @@ static int method_call(lua_State *L) {
   if (lua_gettop(L) - 1 > method->most)
     return face_misuse(L, "", "%s:%s takes at most %d arguments, not %d", class->name, method->name, method->most,
                        lua_gettop(L) - 1);
+  face_check_transaction(L, class, method->name);
   lua_settop(L, method->most + 1);
   return call_guarded(L, class, method->body);
 }
@@ -168,6 +169,7 @@ void face_open(lua_State *L, const base_env *env) {
   face_open_class(L, &face_follower_class);
   face_open_class(L, &face_batch_class);
   face_open_class(L, &face_projection_class);
+  face_open_class(L, &face_transaction_class);
   lua_pushboolean(L, 1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &opened_key);
 }
@@ -176,7 +178,7 @@ void face_open(lua_State *L, const base_env *env) {
 
 void *face_new_child(lua_State *L, int index, size_t size, const face_class *class, void (*end)(face_child *child)) {
   index = lua_absindex(L, index);
-  face_child *child = lua_newuserdatauv(L, size, 1);
+  face_child *child = lua_newuserdatauv(L, size, 2);
   memset(child, 0, size);
   lua_pushvalue(L, index);
   lua_setiuservalue(L, -2, 1); /* keeps the store object as long as its child */
@@ -274,6 +276,7 @@ static const face_method store_methods[] = {
     {"query_projections", face_query_projections, 1},
     {"projection", face_projection, 3},
     {"view", face_view, 3},
+    {"transaction", face_transaction, 1},
     {"load", store_load, 1},
     {"reload", store_reload, 0},
     {"head", store_head_of, 0},

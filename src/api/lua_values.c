@@ -21,7 +21,6 @@ static const struct {
 } not_yet[] = {
     {"field of annal", "testing"},
     {"field of annal", "caused_by"},
-    {"method of store", "transaction"},
     {"method of store", "call"},
     {"method of store", "rebuild"},
     {"option of store:view", "at"},

@@ -34,8 +34,9 @@ static int check_view(annal_store *handle, const base_buf *view, annal_error *er
   return code;
 }
 
-int handle_save_row(annal_store *handle, const char *type, const char *id, const char *data, size_t size,
-                    const char *latest_event_id, store_status *status, annal_error *error) {
+/* Stores the row, or stages it in a transaction. */
+static int save_row(annal_store *handle, store_transaction *or_null, const char *type, const char *id, const char *data,
+                    size_t size, const char *latest_event_id, store_status *status, annal_error *error) {
   int code = check_row(handle, type, id, data, latest_event_id, error);
   if (code) return code;
   base_buf view;
@@ -53,10 +54,20 @@ int handle_save_row(annal_store *handle, const char *type, const char *id, const
                      .data_size = view.size,
                      .position = position,
                      .latest_event_id = latest_event_id};
-    code = store_put_rows(handle->store, &row, 1, status, error);
+    code = or_null ? store_transaction_stage_row(or_null, &row, error) : store_put_rows(handle->store, &row, 1, status, error);
   }
   buf_free(&view);
   return code;
+}
+
+int handle_save_row(annal_store *handle, const char *type, const char *id, const char *data, size_t size,
+                    const char *latest_event_id, store_status *status, annal_error *error) {
+  return save_row(handle, NULL, type, id, data, size, latest_event_id, status, error);
+}
+
+int handle_stage_row(annal_store *handle, store_transaction *t, const char *type, const char *id, const char *data, size_t size,
+                     const char *latest_event_id, annal_error *error) {
+  return save_row(handle, t, type, id, data, size, latest_event_id, NULL, error);
 }
 
 int handle_query(annal_store *handle, const annal_query *query, const char *id_or_null, store_each_row *each, void *context,
