@@ -158,8 +158,8 @@ typedef struct cli_progress {
   double rate; /* of `done`, a second */
 } cli_progress;
 void progress_begin(cli_progress *p, cli *c, const char *verb);
-/* "imported 12,000 events, 8,000/s [####------] 40%, 0:12 left" over the last one, not more than ten times a second. `count` events,
- * `done` of `total` in whatever measure; total 0: nobody knows how much there is. */
+/* "imported 12,000 events, 8,000/s [####------] 40%, 0:12 left" over the last one, not more than ten times a second. `count`
+ * events, `done` of `total` in whatever measure; total 0: nobody knows how much there is. */
 void progress_show(cli_progress *p, uint64_t count, uint64_t done, uint64_t total);
 /* Ends the line, where there was one or should have been. */
 void progress_end(cli_progress *p, uint64_t count);

@@ -1,9 +1,9 @@
 /* annal import [FILE], annal import --from-table NAME: the way back in, and the way over from the original. It stands on
  * api/handle.h and store/store.h, because the public API lets nobody give an event its time.
  *
- * Events are gathered into saves of at most LIMIT_BATCH_EVENTS and LIMIT_BATCH_BYTES, each all or none. An event whose id is stored
- * with equal content is passed over, so the same import can be run again after an interruption; as long as everything was stored
- * before, that is a read and no save. Where something is wrong, everything before it is stored and nothing after it. */
+ * Events are gathered into saves of at most LIMIT_BATCH_EVENTS and LIMIT_BATCH_BYTES, each all or none. An event whose id is
+ * stored with equal content is passed over, so the same import can be run again after an interruption; as long as everything was
+ * stored before, that is a read and no save. Where something is wrong, everything before it is stored and nothing after it. */
 #include "api/handle.h"
 #include "import.h"
 #include <stdio.h>
@@ -104,8 +104,8 @@ static bool stands_at(import *m, int64_t position) {
   return good && same == m->count;
 }
 
-/* Where an import that was interrupted is run again its beginning is stored already, in the order of the source: to see that takes
- * one read a batch, no lock, and no script. Anything else is for the store to judge, from here on. */
+/* Where an import that was interrupted is run again its beginning is stored already, in the order of the source: to see that
+ * takes one read a batch, no lock, and no script. Anything else is for the store to judge, from here on. */
 static bool was_stored_before(import *m) {
   annal_error error;
   int64_t position = 0;
@@ -120,8 +120,8 @@ static bool is_refusal(int code) {
   return code == ANNAL_DUPLICATE || code == ANNAL_INVALID || code == ANNAL_SCRIPT || code == ANNAL_BUDGET;
 }
 
-/* Saves events [from, to) as one save. They are stored as they are: the checked form may differ (an optional null left out), and an
- * import gives back what was there. */
+/* Saves events [from, to) as one save. They are stored as they are: the checked form may differ (an optional null left out), and
+ * an import gives back what was there. */
 static int save_once(import *m, size_t from, size_t to, annal_error *error) {
   handle_batch batch;
   int failed = handle_prepare(m->c->store, m->events + from, to - from, &batch, error);

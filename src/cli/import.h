@@ -9,7 +9,7 @@
 
 typedef struct import import;
 
-/* One event that waits for its batch; places are offsets into `text`, which moves while it grows. 0: the event has no such member. */
+/* One event that waits for its batch; places are offsets into `text`, which moves while it grows. 0: it has no such member. */
 typedef struct import_event {
   uint64_t number; /* of its line or row, from 1 */
   size_t id, type, data, metadata;

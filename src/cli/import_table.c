@@ -26,8 +26,8 @@ static bool is_integer(const char *digits, size_t size) {
   return text_to_int(text, &value);
 }
 
-/* The original's numbers were doubles, and jsonb writes large ones without fraction or exponent (1e20 as its 21 digits): beyond 64
- * bits they are made doubles again, by a fraction. Everything else stays as it is. */
+/* The original's numbers were doubles, and jsonb writes large ones without fraction or exponent (1e20 as its 21 digits): beyond
+ * 64 bits they are made doubles again, by a fraction. Everything else stays as it is. */
 static void add_numbers_as_written(base_buf *out, const char *json, size_t size) {
   size_t at = 0;
   while (at < size) {

@@ -5,8 +5,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* Often enough to be seen moving; what is left to come is told by the last few seconds, for a resumed import begins far faster than
- * it goes on. */
+/* Often enough to be seen moving; what is left to come is told by the last few seconds, for a resumed import begins far faster
+ * than it goes on. */
 #define SHOW_EVERY_US 100000
 #define RATE_WEIGHT 0.04 /* of the newest tenth of a second */
 enum { BAR_COLUMNS = 20, COLUMNS_FOR_BAR = 76 };

@@ -142,11 +142,11 @@ static void foreign_close(store_cursor *cursor) {
   base_free(f->s->base.env, f);
 }
 
-int pg_read_foreign(store *base, const char *name, uint64_t *total, store_cursor **cursor, annal_error *error) {
+int pg_read_foreign(store *base, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error) {
   static const store_cursor_backend backend = {.next = foreign_next, .close = foreign_close};
   pg_store *s = (pg_store *)base;
-  base_buf table;
-  buf_init(&table, base->env);
+  base_buf name; /* quoted */
+  buf_init(&name, base->env);
   foreign *f = base_calloc(base->env, 1, sizeof *f);
   if (!f) return error_memory(error);
   f->base.backend = &backend;
@@ -155,14 +155,14 @@ int pg_read_foreign(store *base, const char *name, uint64_t *total, store_cursor
   buf_init(&f->sql, base->env);
   buf_init(&f->last, base->env);
   buf_text(&f->last, ""); /* below every id */
-  int code = find_table(s, name, &table, error);
-  if (!code) code = count_rows(s, table.bytes, total, error);
+  int code = find_table(s, table, &name, error);
+  if (!code) code = count_rows(s, name.bytes, total, error);
   if (!code) {
-    pg_word words[] = {{"table", table.bytes}, {NULL, NULL}};
+    pg_word words[] = {{"table", name.bytes}, {NULL, NULL}};
     pg_render(&f->sql, &s->names, words, "foreign_page.sql");
     if (f->sql.failed || f->last.failed) code = error_memory(error);
   }
-  buf_free(&table);
+  buf_free(&name);
   if (code) foreign_close(&f->base);
   else *cursor = &f->base;
   return code;

@@ -1,9 +1,10 @@
--- The tables that $1 may mean, those of the original's shape first: with their schema or without, and with the dot in the table's own
--- name, as the original names them. Of each the columns that it lacks (a table of annal's own has its data as json, and is none), and
--- whether $1 named the schema too, which then decides.
+-- The tables that $1 may mean, those of the original's shape first: with their schema or without, and with the dot in the table's
+-- own name, as the original names them. Of each the columns that it lacks (a table of annal's own has its data as json, and is
+-- none), and whether $1 named the schema too, which then decides.
 select n.nspname::text, c.relname::text,
        (select string_agg(w.name || ' ' || w.type, ', ')
-          from (values ('id', 'text'), ('type', 'text'), ('data', 'jsonb'), ('created_at', 'timestamp with time zone')) w(name, type)
+          from (values ('id', 'text'), ('type', 'text'), ('data', 'jsonb'),
+                       ('created_at', 'timestamp with time zone')) w(name, type)
          where not exists (select from pg_catalog.pg_attribute a
                             where a.attrelid = c.oid and a.attname::text = w.name and a.attnum > 0 and not a.attisdropped
                               and pg_catalog.format_type(a.atttypid, null) = w.type)) as lacks,
