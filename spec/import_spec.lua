@@ -69,7 +69,7 @@ stores.each(_ENV, "an import of any size", function(place, kind)
     local stored = 0
     for round, signal in ipairs { "KILL", "INT", "KILL" } do
       -- What comes slowly is in the middle when the signal comes.
-      local slow = ([[bash -c 'exec "$@" < <(head -c %d in.ndjson; exec sleep 20)' - timeout --foreground -s %s 1.5]]):format(
+      local slow = ([[bash -c 'exec "$@" < <(head -c %d in.ndjson; exec sleep 20)' - timeout --foreground -s %s 2.5]]):format(
         #lines * round // 4, signal)
       local result = run({ "import" }, { wrap = slow })
       assert.not_equal(0, result.code)
