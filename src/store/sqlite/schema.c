@@ -379,9 +379,10 @@ static int set_wal(sqlite_store *s, sqlite_conn *conn, annal_error *error) {
     result = sqlite_step(conn, stmt, error);
     if (result == SQLITE_ROW) {
       bool wal = sqlite3_stricmp((const char *)sqlite3_column_text(stmt, 0), "wal") == 0;
-      sqlite_done(stmt);
-      if (wal) return ANNAL_OK;
-      return error_set(error, ANNAL_UNAVAILABLE, NULL, "%s: its file system does not allow SQLite's write-ahead log", s->path);
+      result = sqlite_step(conn, stmt, error); /* the answer comes before the commit, which may fail */
+      if (result == SQLITE_DONE && wal) return ANNAL_OK;
+      if (result == SQLITE_DONE)
+        return error_set(error, ANNAL_UNAVAILABLE, NULL, "%s: its file system does not allow SQLite's write-ahead log", s->path);
     }
     if (result != ANNAL_BUSY || base_monotonic() > conn->lock_until) return result < 0 ? result : ANNAL_UNAVAILABLE;
     sqlite3_sleep(5);
