@@ -1,4 +1,5 @@
--- Events and one's own rows in one transaction: both are stored, or neither. What is there is what the database's own client finds.
+-- Events and one's own rows in one transaction: both are stored, or neither. What is there is what the database's own client
+-- finds.
 local annal = require "annal"
 local expect = require "support.expect"
 local process = require "support.process"
@@ -14,7 +15,9 @@ stores.each(_ENV, "a transaction", function(place, kind)
   end)
 
   local function created(id) return { id = id, type = "LIST_DELETED", data = { listId = id } } end
-  local function insert(tx, id, name) return tx:execute(("INSERT INTO %s (id, name) VALUES ($1, $2)"):format(orders), { id, name }) end
+  local function insert(tx, id, name)
+    return tx:execute(("INSERT INTO %s (id, name) VALUES ($1, $2)"):format(orders), { id, name })
+  end
   -- Rows and events, as the client counts them.
   local function found() return place():count "orders", place():count "events" end
 
@@ -79,13 +82,16 @@ stores.each(_ENV, "a transaction", function(place, kind)
 
   if kind == "sqlite" then
     it("takes SQLite's placeholders too", function()
-      local rows = store:transaction(function(tx) return tx:execute("SELECT ? AS a, ?1 AS b, ?3 AS c, ?2 AS d", { 1, true, "x" }) end)
+      local rows = store:transaction(function(tx)
+        return tx:execute("SELECT ? AS a, ?1 AS b, ?3 AS c, ?2 AS d", { 1, true, "x" })
+      end)
       assert.same({ { a = 1, b = 1, c = "x", d = 1 } }, rows)
     end)
   else
     it("answers PostgreSQL's types, and what it does not know as text", function()
       local rows = store:transaction(function(tx)
-        return tx:execute("SELECT $1::bigint AS a, $2::boolean AS b, 1.5::numeric AS c, 'NaN'::float8 AS d, '[1]'::json AS e", { 5, false })
+        return tx:execute([[
+          SELECT $1::bigint AS a, $2::boolean AS b, 1.5::numeric AS c, 'NaN'::float8 AS d, '[1]'::json AS e]], { 5, false })
       end)
       assert.is_true(rows[1].d ~= rows[1].d)
       rows[1].d = nil
@@ -237,7 +243,8 @@ stores.each(_ENV, "a transaction", function(place, kind)
       assert.equal("l1", store:view("TODO_LIST", "l1").listId)
       expect.error("misuse", "tx:save_event_with_stream_validation", function() list:save_event(created "l2") end)
       expect.error("misuse", "tx:save_projection", function() list:save() end)
-      tx:save_event_with_stream_validation({ type = "LIST_DELETED", data = { listId = "l1" } }, list.latest_event_id, list.streams)
+      local again = { type = "LIST_DELETED", data = { listId = "l1" } }
+      tx:save_event_with_stream_validation(again, list.latest_event_id, list.streams)
     end)
     assert.same({ 1, 2 }, { found() })
   end)
@@ -295,7 +302,8 @@ stores.each(_ENV, "a transaction", function(place, kind)
     after_each(process.kill_all)
 
     local function start(name, mode)
-      return process.start("transactor", place().location, place().options.schema or "", orders:gsub("orders", "written"), name, mode)
+      local written = orders:gsub("orders", "written")
+      return process.start("transactor", place().location, place().options.schema or "", written, name, mode)
     end
 
     it("stores both or neither", function()

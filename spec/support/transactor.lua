@@ -1,5 +1,5 @@
--- A program that is killed in its transactions (transaction_spec.lua): LOCATION SCHEMA TABLE NAME MODE. Each transaction inserts a
--- row and saves an event, both with its number. MODE "hold": one, and says "held" when both are under way; "loop": one after
+-- A program that is killed in its transactions (transaction_spec.lua): LOCATION SCHEMA TABLE NAME MODE. Each transaction inserts
+-- a row and saves an event, both with its number. MODE "hold": one, and says "held" when both are under way; "loop": one after
 -- the other.
 local annal = require "annal"
 

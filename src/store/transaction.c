@@ -25,7 +25,8 @@ struct store_transaction {
   store_row *rows; /* the texts of each lie in one block, at which `type` points */
   size_t row_count;
   result_builder result;
-  bool over; /* committed, or failed for good: `failure` */
+  unsigned interrupts; /* there had been when it began: more end it */
+  bool over;           /* committed, or failed for good: `failure` */
   annal_error failure;
 };
 
@@ -159,6 +160,7 @@ int store_begin(store *s, store_transaction **out, annal_error *error) {
   store_transaction *t = base_calloc(s->env, 1, sizeof *t);
   if (!t) return error_memory(error);
   t->store = s;
+  t->interrupts = atomic_load(&s->interrupts);
   result_init(&t->result, s->env);
   int code = s->backend->session(s, &t->session, error);
   if (code) base_free(s->env, t);
@@ -173,7 +175,11 @@ static int fail(store_transaction *t, const annal_error *error) {
   return error->code;
 }
 
-static int check_open(const store_transaction *t, annal_error *error) {
+static int check_open(store_transaction *t, annal_error *error) {
+  if (!t->over && atomic_load(&t->store->interrupts) != t->interrupts) {
+    error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted");
+    return fail(t, error);
+  }
   if (!t->over) return ANNAL_OK;
   if (!t->failure.code) return error_set(error, ANNAL_MISUSE, NULL, "the transaction is over");
   return error_set(error, ANNAL_MISUSE, NULL, "the transaction has failed and can only end; what failed: %.600s",
