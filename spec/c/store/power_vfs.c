@@ -201,6 +201,9 @@ static int file_sync(sqlite3_file *file, int flags) {
     return dead(SQLITE_IOERR_FSYNC);
   }
   if (power.syncs == power.fail_at) {
+    uint64_t seed = (uint64_t)power.fail_at;
+    for (size_t i = 0; i < handle->disk->count && power.fail_some; i++)
+      apply_some(&handle->disk->synced, &handle->disk->changes[i], &seed);
     forget_changes(handle->disk, handle->disk->count);
     return dead(SQLITE_IOERR_FSYNC);
   }

@@ -17,9 +17,10 @@ typedef enum power_left {
 } power_left;
 
 typedef struct power_state {
-  int syncs;   /* asked for since power_start */
-  int cut_at;  /* the sync that cuts the power instead of flushing; 0: none */
-  int fail_at; /* the sync that fails and, as Linux does it, forgets what was to be flushed; 0: none */
+  int syncs;      /* asked for since power_start */
+  int cut_at;     /* the sync that cuts the power instead of flushing; 0: none */
+  int fail_at;    /* the sync that fails and, as Linux does it, forgets what was to be flushed; 0: none */
+  bool fail_some; /* … but of that some has come to the disk */
   bool off;
 } power_state;
 extern power_state power;
