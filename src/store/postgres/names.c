@@ -43,11 +43,11 @@ static bool add_word(pg_names *names, size_t *count, const char *word, base_buf 
 
 int pg_names_init(pg_names *names, const base_env *env, const annal_options *options, annal_error *error) {
   *names = (pg_names){.schema = options->schema, .events = options->events, .projections = options->projections};
-  const pg_word qualified[] = {{"events", names->events},     {"projections", names->projections},
-                               {"meta", "annal_meta"},        {"checkpoints", "annal_checkpoints"},
-                               {"parked", "annal_parked"},    {"append", "annal_append_1"},
-                               {"answer", "annal_answer_1"},  {"newer", "annal_newer_1"},
-                               {"matches", "annal_matches_1"}};
+  const pg_word qualified[] = {{"events", names->events},    {"projections", names->projections},
+                               {"meta", "annal_meta"},       {"checkpoints", "annal_checkpoints"},
+                               {"parked", "annal_parked"},   {"append", "annal_append_1"},
+                               {"answer", "annal_answer_1"}, {"newer", "annal_newer_1"},
+                               {"newers", "annal_newers_1"}, {"matches", "annal_matches_1"}};
   base_buf text;
   buf_init(&text, env);
   size_t count = 0;
@@ -127,36 +127,37 @@ void pg_render(base_buf *out, const pg_names *names, const pg_word *own, const c
   else out->failed = true; /* the build left the file out */
 }
 
-void pg_render_functions(base_buf *out, const pg_names *names, const char *const *fields, size_t count) {
-  base_buf branches, declared, literal;
-  buf_init(&branches, out->env);
-  buf_init(&declared, out->env);
+/* The template once for each field. */
+static void render_branches(base_buf *out, const pg_names *names, const char *const *fields, size_t count, const char *file) {
+  base_buf literal;
   buf_init(&literal, out->env);
-  buf_text(&declared, "array[");
   for (size_t i = 0; i < count; i++) {
     buf_clear(&literal);
     pg_add_literal(&literal, fields[i]);
-    if (i) buf_text(&declared, ", ");
-    buf_text(&declared, literal.bytes ? literal.bytes : "");
     const pg_word own[] = {{"field", literal.bytes ? literal.bytes : ""}, {NULL, NULL}};
-    pg_render(&branches, names, own, "newer_field.sql");
+    pg_render(out, names, own, file);
   }
-  buf_text(&declared, "]::text[]");
-  /* CASE wants a branch: one that no field can take, where none is declared. */
-  if (count == 0) {
-    const pg_word own[] = {{"field", "''"}, {NULL, NULL}};
-    pg_render(&branches, names, own, "newer_field.sql");
-  }
-  out->failed |= branches.failed || declared.failed || literal.failed;
-  if (!out->failed) {
-    const pg_word own[] = {{"branches", branches.bytes}, {"declared", declared.bytes}, {NULL, NULL}};
-    pg_render(out, names, NULL, "matches.sql");
-    pg_render(out, names, own, "newer.sql");
-    pg_render(out, names, NULL, "append.sql");
-  }
-  buf_free(&branches);
-  buf_free(&declared);
+  out->failed |= literal.failed;
   buf_free(&literal);
+}
+
+static void render_with_branches(base_buf *out, const pg_names *names, const char *const *fields, size_t count, const char *file,
+                                 const char *branch_file) {
+  base_buf branches;
+  buf_init(&branches, out->env);
+  render_branches(&branches, names, fields, count, branch_file);
+  const pg_word own[] = {{"branches", branches.bytes ? branches.bytes : ""}, {NULL, NULL}};
+  pg_render(out, names, own, file);
+  out->failed |= branches.failed;
+  buf_free(&branches);
+}
+
+void pg_render_functions(base_buf *out, const pg_names *names, const char *const *fields, size_t count) {
+  static const char *const none[] = {""}; /* CASE wants a branch: one that no field can take, where none is declared */
+  pg_render(out, names, NULL, "matches.sql");
+  render_with_branches(out, names, count ? fields : none, count ? count : 1, "newer.sql", "newer_field.sql");
+  render_with_branches(out, names, fields, count, "newers.sql", "newers_field.sql");
+  pg_render(out, names, NULL, "append.sql");
 }
 
 static void render_index(base_buf *out, const pg_names *names, const char *on, const char *field) {

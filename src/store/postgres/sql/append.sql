@@ -59,11 +59,13 @@ declare
   first        int;              -- events of this save
   past         int;
   result       int;
+  asked        boolean;          -- some id of it is stored
   stored       int;              -- of its ids, and how many with equal content
   equal        int;
   found        bigint[];
   found_at     timestamptz[];
   newer        bigint;
+  newers       bigint[];         -- of each stream, before this call inserts anything
   culprit      int;              -- what a refusal names
   culprit_at   bigint;
   culprit_id   text;
@@ -112,6 +114,10 @@ begin
     clock := greatest(host_clock, newest_at);
   end if;
   head := next - 1;
+  if stream_starts is not null then
+    newers := @newers@(after_ids, leads, alones, type_starts, stream_types, field_starts, field_names, value_starts,
+                       field_values);
+  end if;
 
   for save in 1 .. saves + 1 loop
     if pending < pending_end and (save > saves or flushes[save] or pending_end < save_starts[save]) then
@@ -136,7 +142,11 @@ begin
     result := 0;
 
     -- 1. Its ids: all stored with equal content is the answer to a retry.
-    if known or flushes[save] then
+    asked := known;
+    if flushes[save] and not asked then
+      select exists (select from @events@ e where e.id = any (event_ids[first : past - 1])) into asked;
+    end if;
+    if asked then
       select count(*), count(*) filter (where s.equal), array_agg(s.position order by s.number),
              array_agg(s.created_at order by s.number), (array_agg(s.number order by s.equal, s.number))[1],
              (array_agg(s.position order by s.equal, s.number))[1]
@@ -166,8 +176,11 @@ begin
     -- 2. Its condition: each id it names must be stored, and nothing that matches may lie above.
     if result = 0 and stream_starts is not null then
       for stream in stream_starts[save] .. stream_starts[save + 1] - 1 loop
-        newer := @newer@(stream, after_ids, leads, alones, type_starts, stream_types, field_starts, field_names, value_starts,
-                         field_values);
+        newer := newers[stream];
+        if flushes[save] then
+          newer := @newer@(stream, after_ids, leads, alones, type_starts, stream_types, field_starts, field_names, value_starts,
+                           field_values);
+        end if;
         if newer is not null then
           result := case when newer = 0 then 3 else 2 end;
           numbers[save] := stream - stream_starts[save] + 1;
