@@ -223,6 +223,7 @@ static verdict judge_left(fixture *f) {
 }
 
 static int setup(void **state) {
+  power_end(); /* of a test that failed */
   int result = fixture_setup(state);
   if (!result) close_store(*state);
   return result;
