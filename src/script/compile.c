@@ -109,13 +109,17 @@ static void compile_choices(lua_State *L, schema_node *node) {
   node->choices = choices;
 }
 
+static schema_bound bound_at_top(lua_State *L) {
+  return (schema_bound){.is_integer = lua_isinteger(L, -1), .integer = lua_tointeger(L, -1), .real = lua_tonumber(L, -1)};
+}
+
 static void compile_range(lua_State *L, schema_node *node) {
   node->has_min = lua_getfield(L, -1, "min") != LUA_TNIL;
   node->min = lua_tointeger(L, -1);
-  node->number_min = lua_tonumber(L, -1);
+  node->number_min = bound_at_top(L);
   node->has_max = lua_getfield(L, -2, "max") != LUA_TNIL;
   node->max = lua_tointeger(L, -1);
-  node->number_max = lua_tonumber(L, -1);
+  node->number_max = bound_at_top(L);
   lua_pop(L, 2);
 }
 

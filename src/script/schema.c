@@ -87,7 +87,9 @@ static const char *show_range(const schema_node *node, const char *unit, char ou
   for (int i = 0; i < 2; i++) {
     if (!(i == 0 ? node->has_min : node->has_max)) continue;
     if (node->kind == SCHEMA_NUMBER) {
-      size_t length = json_double_text(i == 0 ? node->number_min : node->number_max, number);
+      const schema_bound *bound = i == 0 ? &node->number_min : &node->number_max;
+      size_t length = bound->is_integer ? (size_t)snprintf(number, sizeof number, "%lld", (long long)bound->integer)
+                                        : json_double_text(bound->real, number);
       number[length < sizeof number ? length : sizeof number - 1] = 0;
     } else {
       snprintf(number, sizeof number, "%lld", (long long)(i == 0 ? node->min : node->max));
@@ -147,13 +149,20 @@ static bool check_integer(walk *w, const schema_node *node) {
   return refuse(w, "an integer%s", show_range(node, "", range));
 }
 
+/* How the number at the top compares with the bound. Lua does this exactly for every pair of an integer and a float. */
+static bool compares(lua_State *L, const schema_bound *bound, bool at_least) {
+  if (bound->is_integer) lua_pushinteger(L, bound->integer);
+  else lua_pushnumber(L, bound->real);
+  bool holds = at_least ? lua_compare(L, -1, -2, LUA_OPLE) : lua_compare(L, -2, -1, LUA_OPLE);
+  lua_pop(L, 1);
+  return holds;
+}
+
 static bool check_number(walk *w, const schema_node *node) {
   char range[128];
-  if (lua_type(w->L, -1) == LUA_TNUMBER) {
-    double value = lua_tonumber(w->L, -1);
-    if (isfinite(value) && (!node->has_min || value >= node->number_min) && (!node->has_max || value <= node->number_max))
-      return true;
-  }
+  if (lua_type(w->L, -1) == LUA_TNUMBER && isfinite(lua_tonumber(w->L, -1)) &&
+      (!node->has_min || compares(w->L, &node->number_min, true)) && (!node->has_max || compares(w->L, &node->number_max, false)))
+    return true;
   return refuse(w, "a number%s", show_range(node, "", range));
 }
 

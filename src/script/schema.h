@@ -34,12 +34,19 @@ typedef struct schema_choice {
   int64_t number; /* or truth */
 } schema_choice;
 
+/* A bound of SCHEMA_NUMBER as it was written: a double would round an integer beyond 2^53. */
+typedef struct schema_bound {
+  bool is_integer;
+  int64_t integer;
+  double real;
+} schema_bound;
+
 struct schema_node {
   schema_kind kind;
   bool optional; /* of a field: absent or null */
   bool has_min, has_max;
   int64_t min, max; /* SCHEMA_STRING: code points; SCHEMA_INTEGER */
-  double number_min, number_max;
+  schema_bound number_min, number_max;
   const char *pattern; /* SCHEMA_STRING: a Lua pattern that must match somewhere; NULL: none */
   size_t pattern_size;
   const schema_node *of;      /* SCHEMA_ARRAY, SCHEMA_MAP */

@@ -96,6 +96,27 @@ static void numbers_are_checked(void **unused) {
   close_app();
 }
 
+static void large_numbers_are_compared_exactly(void **unused) {
+  (void)unused;
+  open_app("event 'E' { a = t.optional(t.number { max = 9007199254740992 }), b = t.optional(t.number { min = 9007199254740993 }), "
+           "c = t.optional(t.number { min = -9007199254740992.0, max = 9007199254740992.0 }), "
+           "d = t.optional(t.number { max = math.maxinteger }) }");
+  expect_stored("{\"a\":9007199254740992}", "{\"a\":9007199254740992}");
+  expect_stored("{\"b\":9007199254740993}", "{\"b\":9007199254740993}");
+  expect_stored("{\"c\":-9007199254740992}", "{\"c\":-9007199254740992}");
+  expect_stored("{\"d\":9223372036854775807}", "{\"d\":9223372036854775807}");
+  expect_invalid("{\"a\":9007199254740993}", "data.a",
+                 "E: data.a must be a number of at most 9007199254740992, not 9007199254740993");
+  expect_invalid("{\"b\":9007199254740992}", "data.b",
+                 "E: data.b must be a number of at least 9007199254740993, not 9007199254740992");
+  char out[1024];
+  annal_error error;
+  assert_int_equal(check_event("E", "{\"c\":9007199254740993}", out, &error), ANNAL_INVALID);
+  assert_int_equal(check_event("E", "{\"c\":-9007199254740993}", out, &error), ANNAL_INVALID);
+  assert_int_equal(check_event("E", "{\"d\":9223372036854775808.0}", out, &error), ANNAL_INVALID); /* 2^63, a double */
+  close_app();
+}
+
 static void times_are_checked(void **unused) {
   (void)unused;
   open_app("event 'E' { at = t.timestamp }");
@@ -439,6 +460,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(strings_are_checked),
       cmocka_unit_test(numbers_are_checked),
+      cmocka_unit_test(large_numbers_are_compared_exactly),
       cmocka_unit_test(times_are_checked),
       cmocka_unit_test(values_in_values_are_checked),
       cmocka_unit_test(the_event_as_a_whole_is_checked),
