@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "cli.h"
 #include "script/near.h"
+#include "store/store.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
@@ -164,11 +165,10 @@ static const char *beside(lua_State *L, const char *directory, const char *prefi
   return text;
 }
 
-static const char *store_beside(lua_State *L, const char *directory, const char *store) {
-  if (!store || strcmp(store, ":memory:") == 0 || strcmp(store, "sqlite::memory:") == 0) return store;
-  if (strncmp(store, "sqlite:", 7) == 0) return store[7] == '/' ? store : beside(L, directory, "sqlite:", store + 7);
-  if (strstr(store, "://") || strchr(store, '=')) return store; /* a URL or a conninfo is no path */
-  return beside(L, directory, "", store);
+static const char *store_beside(lua_State *L, const char *directory, const char *location) {
+  if (!location || strcmp(location, ":memory:") == 0 || strcmp(location, "sqlite::memory:") == 0) return location;
+  if (strncmp(location, "sqlite:", 7) == 0) return location[7] == '/' ? location : beside(L, directory, "sqlite:", location + 7);
+  return store_location_is_path(location) ? beside(L, directory, "", location) : location;
 }
 
 static const char *const settings[] = {

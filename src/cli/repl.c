@@ -182,7 +182,7 @@ static int host_clock(lua_State *L) {
 
 /* The store as the prompt names it: the file, or the kind of server; never a conninfo, which may hold a password. */
 static const char *short_location(const char *location) {
-  if (strstr(location, "://") || (strchr(location, '=') && strncmp(location, "sqlite:", 7) != 0)) return "postgresql";
+  if (strncmp(location, "sqlite:", 7) != 0 && !store_location_is_path(location)) return "postgresql";
   const char *slash = strrchr(location, '/');
   if (slash && slash[1]) return slash + 1;
   return strncmp(location, "sqlite:", 7) == 0 ? location + 7 : location;

@@ -66,6 +66,9 @@ struct store {
   store_fields view_fields;
 };
 
+/* Sorts a location (location.c): *postgres, and what the backend is to get. `misuse` for one that is none; it is not repeated. */
+int store_parse_location(const char *location, bool *postgres, const char **rest, annal_error *error);
+
 /* What is refused of a save before it is queued or staged (store.c). */
 int store_check_save(store *s, const store_save *save, annal_error *error);
 

@@ -1,4 +1,4 @@
-/* The neutral half of the store: locations, what is refused before any SQL, resolving of ids. Role: implements store.h on top of
+/* The neutral half of the store: what is refused before any SQL, resolving of ids. Role: implements store.h on top of
  * a backend (backend.h), which it alone chooses. Used by fold/ and api/. */
 #include "store/store.h"
 
@@ -10,71 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Locations --------------------------------------------------------------------------------------------------------- */
-
-/* What a conninfo may begin with (libpq 15, "Parameter Key Words"): a path that looks so is written "sqlite:host=x.db". */
-static const char *const conninfo_words[] = {"host",
-                                             "hostaddr",
-                                             "port",
-                                             "dbname",
-                                             "user",
-                                             "password",
-                                             "passfile",
-                                             "service",
-                                             "sslmode",
-                                             "sslcert",
-                                             "sslkey",
-                                             "sslrootcert",
-                                             "application_name",
-                                             "connect_timeout",
-                                             "options",
-                                             "target_session_attrs",
-                                             "keepalives",
-                                             "gssencmode",
-                                             "krbsrvname",
-                                             "channel_binding",
-                                             "client_encoding",
-                                             "fallback_application_name",
-                                             "require_auth",
-                                             NULL};
-
-static bool starts_with(const char *text, const char *start) { return strncmp(text, start, strlen(start)) == 0; }
-
-static bool is_conninfo(const char *location) {
-  location += strspn(location, " ");
-  size_t size = strspn(location, "abcdefghijklmnopqrstuvwxyz_");
-  const char *after = location + size + strspn(location + size, " ");
-  if (size == 0 || *after != '=') return false;
-  for (size_t i = 0; conninfo_words[i]; i++)
-    if (strlen(conninfo_words[i]) == size && strncmp(conninfo_words[i], location, size) == 0) return true;
-  return false;
-}
-
-/* Sorts a location: *postgres, and what the backend is to get. The message shows the scheme alone, for behind it may stand a
- * password. */
-static int parse_location(const char *location, bool *postgres, const char **rest, annal_error *error) {
-  *postgres = false;
-  *rest = location;
-  if (!location || !*location)
-    return error_set(error, ANNAL_MISUSE, NULL,
-                     "the location of the store is empty; give a path, \"sqlite:path\", \":memory:\", "
-                     "\"postgresql://…\" or a conninfo (\"host=… dbname=…\")");
-  if (starts_with(location, "postgresql://") || starts_with(location, "postgres://") || is_conninfo(location)) {
-    *postgres = true;
-    return ANNAL_OK;
-  }
-  if (starts_with(location, "sqlite:")) {
-    *rest = location + strlen("sqlite:");
-    if (!**rest) return error_set(error, ANNAL_MISUSE, NULL, "\"sqlite:\" lacks the path behind the colon");
-    return ANNAL_OK;
-  }
-  size_t scheme = strspn(location, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-.");
-  if (scheme > 0 && starts_with(location + scheme, "://"))
-    return error_set(error, ANNAL_MISUSE, NULL,
-                     "\"%.*s://\" is no kind of store; there are \"sqlite:path\" and \"postgresql://…\"",
-                     scheme > 40 ? 40 : (int)scheme, location);
-  return ANNAL_OK;
-}
+/* ---- Options ----------------------------------------------------------------------------------------------------------- */
 
 static int check_names(const annal_options *options, annal_error *error) {
   char shown[96];
@@ -136,7 +72,7 @@ int store_open(const base_env *env, const char *location, const annal_options *o
   bool postgres;
   const char *rest;
   *out = NULL;
-  int result = parse_location(location, &postgres, &rest, error);
+  int result = store_parse_location(location, &postgres, &rest, error);
   if (!result) result = check_options(options, error);
   if (result) return result;
   struct store_queue *queue = queue_new(env);
@@ -192,7 +128,7 @@ void store_free_fields(store *s) {
 int store_ddl(const base_env *env, const char *location, const annal_options *options, base_buf *out, annal_error *error) {
   bool postgres;
   const char *rest;
-  int result = parse_location(location, &postgres, &rest, error);
+  int result = store_parse_location(location, &postgres, &rest, error);
   if (!result) result = check_options(options, error);
   if (result) return result;
   return postgres ? postgres_ddl(env, options, out, error) : sqlite_ddl(env, options, out, error);

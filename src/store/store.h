@@ -154,6 +154,9 @@ int store_check(store *s, store_finding *finding, void *context, uint64_t *findi
  * options' names decide. */
 int store_ddl(const base_env *env, const char *location, const annal_options *options, base_buf *out, annal_error *error);
 
+/* Is it a path as it stands, without a scheme? What is none may hold a password. */
+bool store_location_is_path(const char *location);
+
 /* The rules of DESIGN "a value matches": names are names, every stream says something or `all`, no list is empty, nothing is
  * beyond its limit. `misuse` or `invalid`, naming the stream and the field. `what`: "streams", "data". */
 int store_check_streams(const annal_stream *streams, size_t count, bool condition, annal_error *error);

@@ -224,6 +224,11 @@ static void locations_are_told_apart(void **state) {
       {"postgres://u:secret@127.0.0.1:1/d", ANNAL_UNAVAILABLE, ""},
       {"host=127.0.0.1 port=1 dbname=d password=secret", ANNAL_UNAVAILABLE, ""},
       {"  password = 'secret' host=127.0.0.1 port=1", ANNAL_UNAVAILABLE, ""},
+      {"sslpassword=secret host=127.0.0.1 port=1", ANNAL_UNAVAILABLE, ""},
+      {"PASSWORD=secret host=127.0.0.1 port=1", ANNAL_MISUSE, "libpq cannot read"},
+      {"postgres:u:secret@127.0.0.1/d", ANNAL_MISUSE, "looks like one of PostgreSQL"},
+      {"jdbc:postgresql://h/d?password=secret", ANNAL_MISUSE, "looks like one of PostgreSQL"},
+      {"postgresql://u:x@secret@127.0.0.1:1/d", ANNAL_MISUSE, "write @ as %40"},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     store *other;

@@ -6,8 +6,28 @@
 #include <stdio.h>
 #include <string.h>
 
-void pg_scrub(const pg_store *s, const char *text, char *out, size_t room) {
+#define SECRET_BYTES_MIN 4 /* a shorter password stands in many words, and stars in their place would tell it */
+
+static bool is_word_byte(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c & 0x80);
+}
+
+/* Is it in the text with no letter or digit before or behind it? */
+static bool stands_alone(const char *secret, const char *text) {
+  for (const char *at = text; (at = strstr(at, secret)) != NULL; at++)
+    if ((at == text || !is_word_byte(at[-1])) && !is_word_byte(at[strlen(secret)])) return true;
+  return false;
+}
+
+bool pg_scrub(const pg_store *s, const char *text, char *out, size_t room) {
   size_t used = 0, secret = s->password ? strlen(s->password) : 0;
+  if (secret > 0 && secret < SECRET_BYTES_MIN) {
+    if (text && stands_alone(s->password, text)) {
+      snprintf(out, room, "what was said is left out, for it may hold the password");
+      return false;
+    }
+    secret = 0;
+  }
   while (text && *text && used + 4 < room) {
     if (secret > 0 && strncmp(text, s->password, secret) == 0) {
       memcpy(out + used, "***", 3);
@@ -18,6 +38,7 @@ void pg_scrub(const pg_store *s, const char *text, char *out, size_t room) {
     }
   }
   out[used] = 0;
+  return true;
 }
 
 bool pg_is_content(const annal_error *error) {

@@ -8,30 +8,29 @@
 
 /* ---- The conninfo ---------------------------------------------------------------------------------------------------------- */
 
-/* libpq reads a password with a raw '/' as host, port and path, and its messages would show parts of it. */
-static bool has_stray_at(const char *conninfo) {
-  const char *authority = strstr(conninfo, "://");
-  if (!authority || (strncmp(conninfo, "postgresql://", 13) != 0 && strncmp(conninfo, "postgres://", 11) != 0)) return false;
-  authority += 3;
-  const char *path = authority + strcspn(authority, "/?");
-  return *path == '/' && memchr(path, '@', strcspn(path, "?")) != NULL;
+static const char *option_value(const PQconninfoOption *parsed, const char *keyword) {
+  for (; parsed->keyword; parsed++)
+    if (strcmp(parsed->keyword, keyword) == 0) return parsed->val;
+  return NULL;
+}
+
+/* libpq would show a port that is none, and a password with a raw '/' may have become one. */
+static bool has_bad_port(const PQconninfoOption *parsed) {
+  const char *port = option_value(parsed, "port");
+  return port && port[strspn(port, "0123456789, ")] != 0;
 }
 
 /* What libpq says of a conninfo that it cannot read quotes from it, hence is not shown. */
 static int parse_conninfo(const char *conninfo, PQconninfoOption **parsed, annal_error *error) {
   char *message = NULL;
-  *parsed = has_stray_at(conninfo) ? NULL : PQconninfoParse(conninfo, &message);
+  *parsed = PQconninfoParse(conninfo, &message);
   PQfreemem(message);
-  if (*parsed) return ANNAL_OK;
+  if (*parsed && !has_bad_port(*parsed)) return ANNAL_OK;
+  PQconninfoFree(*parsed);
+  *parsed = NULL;
   return error_set(error, ANNAL_MISUSE, NULL,
                    "libpq cannot read the conninfo or URL of the store; in a URL write special characters of user, password "
                    "and host as %%XX, in a conninfo quote values with spaces ('…')");
-}
-
-static const char *option_value(const PQconninfoOption *parsed, const char *keyword) {
-  for (; parsed->keyword; parsed++)
-    if (strcmp(parsed->keyword, keyword) == 0) return parsed->val;
-  return NULL;
 }
 
 static bool copy_option(pg_store *s, size_t at, const char *keyword, const char *value) {
@@ -66,7 +65,7 @@ static int take_conninfo(pg_store *s, const char *conninfo, annal_error *error) 
   char place[sizeof s->place];
   snprintf(place, sizeof place, "PostgreSQL%s%.80s%s%.80s", host ? " at " : "", host ? host : "", name ? ", database " : "",
            name ? name : "");
-  pg_scrub(s, place, s->place, sizeof s->place);
+  if (!pg_scrub(s, place, s->place, sizeof s->place)) snprintf(s->place, sizeof s->place, "PostgreSQL");
   PQconninfoFree(parsed);
   return code;
 }
@@ -171,7 +170,7 @@ static int connect_first(pg_store *s, const pg_call *call, annal_error *error) {
   char place[sizeof s->place];
   snprintf(place, sizeof place, "schema \"%.63s\" of database \"%.63s\"%s%.80s", s->names.schema, PQdb(s->writer.pq),
            host && *host ? " at " : "", host ? host : "");
-  pg_scrub(s, place, s->place, sizeof s->place);
+  if (!pg_scrub(s, place, s->place, sizeof s->place)) snprintf(s->place, sizeof s->place, "the store on PostgreSQL");
   snprintf(s->role, sizeof s->role, "%s", PQuser(s->writer.pq));
   const char *standby = PQparameterStatus(s->writer.pq, "in_hot_standby");
   if (standby && strcmp(standby, "on") == 0 && !s->base.options->read_only)

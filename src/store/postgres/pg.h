@@ -186,8 +186,9 @@ int32_t pg_get32(const char *bytes);
 
 /* Fills *error from a failed result, or from the connection where result is NULL. */
 int pg_fail(pg_store *s, const pg_conn *conn, const PGresult *result, const pg_call *call, annal_error *error);
-/* A message of libpq's as one line without the password. */
-void pg_scrub(const pg_store *s, const char *text, char *out, size_t room);
+/* A message of libpq's as one line without the password. False: the password is too short to be told from other text, and stands in
+ * it as a word; then the whole of it is left out, and `out` says so. */
+bool pg_scrub(const pg_store *s, const char *text, char *out, size_t room);
 /* Content's own fault (classes 22, 23, P0): another save of the batch may succeed. */
 bool pg_is_content(const annal_error *error);
 
