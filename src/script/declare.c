@@ -94,11 +94,42 @@ static void refuse_weak_tables(lua_State *L, const script_file *file) {
   raise_at(L, place, "__mode is not there: when memory is collected must not show in a state");
 }
 
+/* A file on its way to Lua's parser, line by line: how far it got is then the place of an error to which Lua gives none. */
+typedef struct source_feed {
+  const char *next;
+  size_t left;
+  int line; /* that was handed over last */
+} source_feed;
+
+static const char *feed_line(lua_State *L, void *context, size_t *size) {
+  (void)L;
+  source_feed *feed = context;
+  const char *line = feed->next, *end = memchr(line, '\n', feed->left);
+  *size = end ? (size_t)(end - line) + 1 : feed->left;
+  feed->next += *size;
+  feed->left -= *size;
+  feed->line += *size > 0;
+  return *size ? line : NULL;
+}
+
+/* [-0, +1, e] The file's chunk. Nesting too deep and bytecode are what Lua names no place of. */
+static void load_file(lua_State *L, const script_file *file) {
+  source_feed feed = {.next = file->source, .left = file->size};
+  char where[LIMIT_SCRIPT_PATH_BYTES + 16];
+  lua_pushfstring(L, "@%s", file->path);
+  int status = lua_load(L, feed_line, &feed, lua_tostring(L, -1), "t");
+  if (status == LUA_OK) return;
+  if (status == LUA_ERRMEM || lua_type(L, -1) != LUA_TSTRING) lua_error(L);
+  failure_split(lua_tostring(L, -1), where, sizeof where);
+  if (where[0]) lua_error(L);
+  snprintf(where, sizeof where, "%s:%d", file->path, feed.line ? feed.line : 1);
+  raise_at(L, where, "%s", lua_tostring(L, -1));
+}
+
 /* [-1, +1, e] Loads and runs the file whose index is the argument. */
 static int run_chunk(lua_State *L) {
   const script_file *file = &state_of(L)->app->files[lua_tointeger(L, 1)];
-  lua_pushfstring(L, "@%s", file->path);
-  if (luaL_loadbufferx(L, file->source, file->size, lua_tostring(L, -1), "t") != LUA_OK) return lua_error(L);
+  load_file(L, file);
   refuse_weak_tables(L, file);
   sandbox_push_environment(L);
   lua_setupvalue(L, -2, 1);
@@ -124,12 +155,17 @@ static void run_file(lua_State *L, size_t index) {
   lua_pushinteger(L, (lua_Integer)index);
   size_t previous = state->file;
   state->file = index;
+  state->failed_file = SIZE_MAX;
   int status = lua_pcall(L, 1, 1, 0); /* so that a script that catches the error finds everything as it was before */
   state->file = previous;
   if (status == LUA_OK) lua_pushvalue(L, -1);
   else lua_pushnil(L);
   lua_rawseti(L, results, (lua_Integer)index + 1);
-  if (status != LUA_OK) lua_error(L);
+  if (status != LUA_OK) {
+    if (state->failed_file == SIZE_MAX)
+      state->failed_file = index; /* the innermost one's failure goes on through those around it */
+    lua_error(L);
+  }
   lua_replace(L, results);
   lua_settop(L, results);
 }

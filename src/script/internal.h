@@ -82,6 +82,7 @@ struct script_state {
   char stopped_at[256]; /* file:line where the script was when it was stopped, or "" */
   base_buf scratch;     /* for a moment's work of C code; owned here because Lua may jump out of it */
   size_t file;          /* index of the file being run while loading */
+  size_t failed_file;   /* of the file whose running failed last; SIZE_MAX: none since another was begun */
   const annal_event *event;
   lua_Integer event_serial;
   script_state *next; /* in the pool */

@@ -7,6 +7,8 @@
  * pcall or can yield. A state that overran is spent: it is thrown away when it is given back. */
 #include "script/internal.h"
 
+#include <stdio.h>
+
 #include "json/json_lua.h"
 #include <stdlib.h>
 
@@ -197,7 +199,10 @@ static int run_files(script_state *state, int64_t *budget, annal_error *error) {
     lua_pushcfunction(L, declare_call_file);
     lua_pushinteger(L, (lua_Integer)i);
     int code = state_call(state, 1, 0, budget, "", error);
-    if (code) return code;
+    if (!code) continue;
+    size_t file = state->failed_file < state->app->file_count ? state->failed_file : i;
+    if (!error->where[0]) snprintf(error->where, sizeof error->where, "%s", state->app->files[file].path); /* error {…} */
+    return code;
   }
   return 0;
 }

@@ -98,9 +98,10 @@ static void numbers_are_checked(void **unused) {
 
 static void large_numbers_are_compared_exactly(void **unused) {
   (void)unused;
-  open_app("event 'E' { a = t.optional(t.number { max = 9007199254740992 }), b = t.optional(t.number { min = 9007199254740993 }), "
-           "c = t.optional(t.number { min = -9007199254740992.0, max = 9007199254740992.0 }), "
-           "d = t.optional(t.number { max = math.maxinteger }) }");
+  open_app(
+      "event 'E' { a = t.optional(t.number { max = 9007199254740992 }), b = t.optional(t.number { min = 9007199254740993 }), "
+      "c = t.optional(t.number { min = -9007199254740992.0, max = 9007199254740992.0 }), "
+      "d = t.optional(t.number { max = math.maxinteger }) }");
   expect_stored("{\"a\":9007199254740992}", "{\"a\":9007199254740992}");
   expect_stored("{\"b\":9007199254740993}", "{\"b\":9007199254740993}");
   expect_stored("{\"c\":-9007199254740992}", "{\"c\":-9007199254740992}");

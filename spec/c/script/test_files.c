@@ -77,7 +77,7 @@ static void a_syntax_error_has_its_line(void **unused) {
   app_write(&app, "b/c.lua", "\n\nlocal = 5");
   expect_load_error(ANNAL_SCRIPT, "b/c.lua:3", "<name> expected near '='");
   app_write(&app, "b/c.lua", "\x1bLua");
-  expect_load_error(ANNAL_SCRIPT, "", "attempt to load a binary chunk");
+  expect_load_error(ANNAL_SCRIPT, "b/c.lua:1", "attempt to load a binary chunk");
 }
 
 static void a_runtime_error_has_its_line(void **unused) {
@@ -284,8 +284,25 @@ static void a_directory_that_moved_has_the_same_fingerprints(void **unused) {
 
 #define WITH_APP(test) cmocka_unit_test_setup_teardown(test, make, clean)
 
+static void every_load_error_names_its_file(void **unused) {
+  (void)unused;
+  char text[900] = "local a = 1\nlocal b =\n";
+  memset(text + strlen(text), '(', 300);
+  app_write(&app, "deep.lua", text);
+  expect_load_error(ANNAL_SCRIPT, "deep.lua:3", "C stack overflow");
+  app_write(&app, "deep.lua", "\x1bLua");
+  expect_load_error(ANNAL_SCRIPT, "deep.lua:1", "attempt to load a binary chunk");
+  app_write(&app, "deep.lua", "error { message = 'mine' }");
+  expect_load_error(ANNAL_SCRIPT, "deep.lua", "mine");
+  app_write(&app, "app.lua", "include 'deep'");
+  expect_load_error(ANNAL_SCRIPT, "deep.lua", "mine");
+  app_write(&app, "app.lua", "local c = 2 event 'A' {} x y");
+  expect_load_error(ANNAL_SCRIPT, "app.lua:1", "syntax error");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
+      WITH_APP(every_load_error_names_its_file),
       WITH_APP(scripts_are_found_everywhere_but_in_specs),
       WITH_APP(a_missing_directory_is_not_found),
       WITH_APP(a_syntax_error_has_its_line),
