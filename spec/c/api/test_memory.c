@@ -47,6 +47,35 @@ static annal_view_options view_options[] = {{.size = sizeof(annal_view_options),
                                             {.size = sizeof(annal_view_options), .save = true},
                                             {.size = sizeof(annal_view_options)}};
 
+/* A row of one's own, a save and a row of a projection in one transaction: all there, or nothing. */
+static int transact(store *s, annal_error *error) {
+  store_transaction *t;
+  const store_result *result;
+  static int number;
+  char id[16];
+  snprintf(id, sizeof id, "t%d", ++number);
+  static const char *const types[] = {"NEVER"};
+  annal_stream stream = {.types = types, .type_count = 1};
+  annal_condition condition = {.size = sizeof condition, .streams = &stream, .stream_count = 1};
+  annal_event event = {.id = id, .type = "ADDED", .version = 1, .data = "{\"id\":\"b\"}", .data_size = 10};
+  store_save save = {.events = &event, .count = 1, .condition = &condition};
+  store_row row = {
+      .type = "HAND", .fingerprint = "", .id = "h", .data = "{}", .data_size = 2, .position = 1, .latest_event_id = id};
+  store_value values[2] = {{.kind = STORE_TEXT, .text = "name", .size = 4}, {.kind = STORE_INTEGER, .integer = 5}};
+  bool was_stored;
+  int code = store_begin(s, &t, error);
+  if (code) return code;
+  code = store_transaction_execute(t, "CREATE TABLE IF NOT EXISTS mine (name, n)", NULL, 0, &result, error);
+  if (!code) code = store_transaction_execute(t, "INSERT INTO mine VALUES ($1, $2)", values, 2, &result, error);
+  if (!code) code = store_transaction_execute(t, "SELECT name, n FROM mine", NULL, 0, &result, error);
+  if (!code) assert_string_equal(result->values[0].text, "name");
+  if (!code) code = store_transaction_stage(t, &save, error);
+  if (!code) code = store_transaction_stage_row(t, &row, error);
+  if (!code) code = store_transaction_commit(t, NULL, &was_stored, error);
+  store_transaction_end(t);
+  return code;
+}
+
 /* Everything once; what fails is skipped over. Answers whether all went well. */
 static bool tell(place *p, const annal_options *options) {
   annal_error error;
@@ -56,6 +85,9 @@ static bool tell(place *p, const annal_options *options) {
   int code = annal_open(p->file, options, &handle, &error);
   expect_fair(code, &error, "open");
   if (code) return false;
+  code = transact(handle->store, &error);
+  expect_fair(code, &error, "transaction");
+  well = well && !code;
   annal_event events[2] = {{.type = "ADDED", .data = "{\"id\":\"a\",\"tags\":[\"x\",\"y\"]}", .metadata = "{}"},
                            {.type = "ADDED", .data = "{\"id\":\"a\",\"tags\":[]}"}};
   code = annal_save(handle, events, 2, NULL, &text, &error);
@@ -98,6 +130,7 @@ static void tell_with_failures(bool for_good) {
   s = (scarce){.left = -1};
   assert_true(tell(&p, &options));
   expect_sql(&p, "SELECT count(*) - max(position) FROM events", "0");
+  expect_sql(&p, "SELECT count(*) - (SELECT count(*) FROM events WHERE id LIKE 't%') FROM mine", "0");
   place_remove(&p);
 }
 
@@ -142,11 +175,35 @@ static void a_failed_refresh_changes_nothing(void **unused) {
   assert_int_equal(s.held, 0);
 }
 
+/* Each allocation of a transaction fails once: rows and events stay together, and the next transaction finds nothing locked. */
+static void a_failed_transaction_is_none(void **unused) {
+  (void)unused;
+  place p;
+  annal_error error;
+  scarce s = {.left = -1};
+  long failed = 0;
+  place_init(&p);
+  place_open_with(&p, (annal_options){.allocate = allocate, .allocate_context = &s});
+  for (int code = -1; code; failed++) {
+    s.left = failed;
+    s.refused = false;
+    code = transact(p.handle->store, &error);
+    s.left = -1;
+    expect_fair(code, &error, "transaction");
+  }
+  assert_true(failed > 10);
+  expect_sql(&p, "SELECT count(*) FROM events", "1");
+  expect_sql(&p, "SELECT count(*) FROM mine", "1");
+  place_remove(&p);
+  assert_int_equal(s.held, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(one_failed_allocation_is_an_error_and_no_more),
       cmocka_unit_test(memory_that_ends_for_good_is_an_error_and_no_more),
       cmocka_unit_test(a_failed_refresh_changes_nothing),
+      cmocka_unit_test(a_failed_transaction_is_none),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
