@@ -161,7 +161,7 @@ typedef struct annal_options {
   bool pooled;              /* PostgreSQL behind a transaction pooler */
   double timeout;           /* seconds for a call to the store; 30 */
   double lock_timeout;      /* seconds to wait for the append lock; 10 */
-  int connections;          /* PostgreSQL connections for reading; 8 */
+  int connections;          /* PostgreSQL connections for reading, and as many for transactions; 8 */
   int64_t budget;           /* VM instructions a handler call; 10,000,000 */
   size_t memory;            /* bytes a script state may hold; 256 MiB */
   size_t cache;             /* bytes of cached states; 64 MiB */
@@ -234,7 +234,8 @@ typedef struct annal_query {
   size_t data_count;
 } annal_query;
 
-/* The saved rows of one type, as a JSON array of {"id","data","latest_event_id","position","updated_at","stale"} by id. */
+/* The saved rows of one type, as a JSON array of {"id","data","latest_event_id","position","updated_at","stale"} by id.
+ * not_found where scripts are loaded, declare no such projection, and no such row was saved by hand. */
 ANNAL_API int annal_query_projections(annal_store *store, const annal_query *query, annal_text *rows, annal_error *error);
 
 /* ---- Odds and ends ----------------------------------------------------------------------------------------------------- */

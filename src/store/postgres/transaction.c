@@ -160,9 +160,9 @@ static int session_execute(store_session *session, const char *sql, const store_
   const char **values = base_calloc(env, count ? count : 1, sizeof *values);
   char(*numbers)[NUMBER_BYTES] = base_calloc(env, count ? count : 1, sizeof *numbers);
   PGresult *answer = NULL;
+  for (size_t i = 0; values && numbers && i < count; i++) values[i] = value_text(&params[i], numbers[i]);
   int code = values && numbers ? begin(t, error) : error_memory(error);
   if (!code) {
-    for (size_t i = 0; i < count; i++) values[i] = value_text(&params[i], numbers[i]);
     t->ran = true;
     code = run_theirs(t, sql, values, count, &answer, error);
   }
