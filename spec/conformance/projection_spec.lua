@@ -353,9 +353,23 @@ stores.each(_ENV, "a query of projections", function(place)
     assert.equal(2, #ids { type = "TODO_LIST", data = { listId = { second_list, first_list, "other" } } })
   end)
 
-  it("finds nothing by an unknown id or type", function()
+  it("of a type that neither the app nor anybody who saves by hand knows is refused", function()
+    local problem = expect.error("not_found", '"NO_SUCH_TYPE"', function() store:query_projections { type = "NO_SUCH_TYPE" } end)
+    assert.is_nil(problem.message:find "did you mean")
+    expect.error("not_found", 'did you mean "TODO_LIST"?', function() store:query_projections { type = "TODO_LISTS" } end)
+    expect.error("not_found", function() store:query_projections { type = "MINE", data = { a = 1 } } end)
+    local latest = store:get_latest_event().id
+    store:save_projection { type = "MINE", id = "x", data = { a = 1 }, latest_event_id = latest }
+    store:save_projection { type = "MINE", id = "y", data = { a = 2 }, latest_event_id = latest }
+    assert.same({ "x", "y" }, ids { type = "MINE" })
+    assert.same({ "x" }, ids { type = "MINE", data = { a = 1 } })
+    assert.same({}, ids { type = "MINE", data = { a = 3 } })
+    assert.is_nil(store:get_projection { type = "NO_SUCH_TYPE", id = "x" })
+    assert.same({}, place():open():query_projections { type = "NO_SUCH_TYPE" }) -- without an app nothing is declared
+  end)
+
+  it("finds nothing by an unknown id", function()
     assert.same({}, store:query_projections { type = "TODO_LIST", data = { listId = "non-existent-id" } })
-    assert.same({}, store:query_projections { type = "NO_SUCH_TYPE" })
     assert.is_nil(store:get_projection { type = "TODO_LIST", id = "non-existent-id" })
   end)
 

@@ -64,7 +64,8 @@ int handle_save_row(annal_store *handle, const char *type, const char *id, const
 int handle_stage_row(annal_store *handle, store_transaction *t, const char *type, const char *id, const char *data, size_t size,
                      const char *latest_event_id, annal_error *error);
 
-/* Rows of a type by the loaded code, or those saved by hand where the app does not declare it. */
+/* Rows of a type by the loaded code, or those saved by hand where the app does not declare it. not_found, with an app, for a type
+ * that it does not declare and of which nothing was saved by hand; one row that is looked up by its id may be missing. */
 int handle_query(annal_store *handle, const annal_query *query, const char *id_or_null, store_each_row *each, void *context,
                  annal_error *error);
 

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/text.h"
+#include "script/near.h"
 #include "json/json.h"
 #include <string.h>
 
@@ -70,6 +71,63 @@ int handle_stage_row(annal_store *handle, store_transaction *t, const char *type
   return save_row(handle, t, type, id, data, size, latest_event_id, NULL, error);
 }
 
+static int note_any(void *context, const store_row *row) {
+  (void)row;
+  *(bool *)context = true;
+  return 1;
+}
+
+static int fail_unknown_type(const script_app *app, const char *type, annal_error *error) {
+  char shown[96];
+  size_t count;
+  const char *near = NULL;
+  const script_projection *projections = script_projections(app, &count);
+  for (size_t i = 0; i < count && !near; i++)
+    if (near_name(type, projections[i].name)) near = projections[i].name;
+  text_show(type, shown);
+  return error_set(error, ANNAL_NOT_FOUND, "type",
+                   "the app declares no projection \"%s\", and no rows of it were saved by hand%s%s%s", shown,
+                   near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
+/* Nothing was found of a type that the app does not declare: that is an answer only where there are rows saved by hand. */
+static int check_unknown_type(annal_store *handle, const script_app *app, const store_query *asked, annal_error *error) {
+  bool any = false;
+  store_query whole = {.type = asked->type, .fingerprint = "", .only_first = true};
+  int code = asked->data_count ? store_query_rows(handle->store, &whole, note_any, &any, error) : ANNAL_OK;
+  if (code || any) return code;
+  return fail_unknown_type(app, asked->type, error);
+}
+
+/* Rows on their way to the caller's callback. */
+typedef struct row_reader {
+  store_each_row *each;
+  void *context;
+  base_buf data; /* of the row at hand, checked */
+  bool any;      /* there was a row */
+  int code;
+  annal_error *error;
+} row_reader;
+
+/* What is stored may have been changed by another program, and what is no JSON must not be handed on as if it were. */
+static int take_row(void *context, const store_row *row) {
+  row_reader *r = context;
+  char shown[96];
+  annal_error fault;
+  r->any = true;
+  buf_clear(&r->data);
+  r->code = json_canonical(row->data, row->data_size, 0, &r->data, &fault);
+  if (r->code == ANNAL_INVALID)
+    r->code = error_set(r->error, ANNAL_CORRUPT, fault.where, "the row of %s \"%s\": data: %.800s", row->type,
+                        text_show(row->id, shown), fault.message);
+  else if (r->code || r->data.failed) r->code = error_memory(r->error);
+  if (r->code) return 1;
+  store_row checked = *row;
+  checked.data = r->data.bytes;
+  checked.data_size = r->data.size;
+  return r->each(r->context, &checked);
+}
+
 int handle_query(annal_store *handle, const annal_query *query, const char *id_or_null, store_each_row *each, void *context,
                  annal_error *error) {
   annal_query given;
@@ -78,12 +136,17 @@ int handle_query(annal_store *handle, const annal_query *query, const char *id_o
   if (!given.type || !*given.type) return error_set(error, ANNAL_MISUSE, NULL, "a query needs the type of the rows");
   script_app *app = handle_app(handle);
   const script_projection *projection = app ? script_find_projection(app, given.type) : NULL;
+  row_reader reader = {.each = each, .context = context, .error = error};
   store_query asked = {.type = given.type,
                        .fingerprint = projection ? projection->fingerprint : "",
                        .id = id_or_null,
                        .data = given.data,
                        .data_count = given.data_count};
-  code = store_query_rows(handle->store, &asked, each, context, error);
+  buf_init(&reader.data, &handle->env);
+  code = store_query_rows(handle->store, &asked, take_row, &reader, error);
+  if (!code) code = reader.code;
+  buf_free(&reader.data);
+  if (!code && !reader.any && app && !projection && !id_or_null) code = check_unknown_type(handle, app, &asked, error);
   script_release(app);
   return code;
 }

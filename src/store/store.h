@@ -136,6 +136,7 @@ typedef struct store_query {
   const char *id;          /* or NULL: every id */
   const annal_field *data; /* fields of the view; all must match */
   size_t data_count;
+  bool only_first; /* the caller stops at the first row: no more need be read */
 } store_query;
 
 /* Called for each row in bytewise order of id, borrowed during the call; a non-zero answer ends the query, which answers 0. */

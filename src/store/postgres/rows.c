@@ -169,6 +169,7 @@ static bool build_query(pg_store *s, const store_query *asked, query *q, base_bu
   query_add_fields(q, "p.data", asked->data, asked->data_count);
   const pg_word own[] = {{"filter", q->sql.bytes ? q->sql.bytes : ""}, {NULL, NULL}};
   if (!q->failed) pg_render(sql, &s->names, own, by_hand ? "query_hand_rows.sql" : "query_rows.sql");
+  if (asked->only_first) buf_text(sql, "\n limit 1");
   return !q->failed && !sql->failed;
 }
 
