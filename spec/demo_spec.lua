@@ -1,5 +1,6 @@
 -- examples/demo.lua, which `./dev demo` runs: it says what is so, and what it says was refused is not in the store.
 local shell = require "support.shell"
+local stores = require "support.stores"
 
 -- What the demo must show, in this order.
 local story = {
@@ -44,15 +45,14 @@ describe("the demo", function()
   end)
 
   it("tells the same on PostgreSQL", function()
-    local server = assert(os.getenv "ANNAL_TEST_PG", "ANNAL_TEST_PG names no server")
+    local server = assert(stores.postgres, "ANNAL_TEST_PG is not set: run ./dev test, or name a server")
     local name = "annal_demo_" .. shell.unique()
-    local function sql(location, statement) return shell.run { "psql", "-qAtX", "-d", location, "-c", statement } end
-    sql(server, "create database " .. name)
-    finally(function() sql(server, "drop database " .. name) end)
+    stores.psql("-c", "create database " .. name)
+    finally(function() stores.psql("-c", "drop database " .. name) end)
     local location = server .. " dbname=" .. name
     if server:find "://" then location = server:gsub("^(%w+://[^/?]*)/?[^?]*", "%1/" .. name) end
     check(demo(location))
-    assert.equal("8|8", sql(location, "select count(*), max(position) from annal.events"))
+    assert.equal("8|8", stores.psql("-d", location, "-c", "select count(*), max(position) from annal.events"))
   end)
 
   it("ends with an error when a step goes otherwise than told", function()
