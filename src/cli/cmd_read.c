@@ -1,5 +1,6 @@
 /* annal events, annal export: the log. Role: the public API's annal_read and annal_follow; memory stays flat whatever the log's
  * length. */
+#include "base/error.h"
 #include "base/text.h"
 #include "cli.h"
 #include "json/json.h"
@@ -12,8 +13,10 @@ enum { EVENTS_A_PIECE = 100 };
 typedef struct reading {
   cli *c;
   base_buf text; /* one document, or for people a JSON array of some events */
-  size_t count;  /* events in it */
-  bool shown;    /* something was; nothing at all is said in words */
+  base_buf data; /* of the event at hand, checked; and its metadata */
+  base_buf metadata;
+  size_t count; /* events in it */
+  bool shown;   /* something was; nothing at all is said in words */
   int code;
   cli_progress *progress; /* of an export, else NULL */
   uint64_t written, head;
@@ -32,19 +35,53 @@ static int flush_piece(reading *r) {
   return code;
 }
 
+/* A payload as it is to be printed. What is stored may have been changed by another program: then it is not to be trusted, and what
+ * is no JSON is not to be printed as if it were. */
+static int take_payload(base_buf *checked, const annal_event *event, const char *part, const char **json, size_t *size,
+                        annal_error *error) {
+  char shown[96];
+  annal_error fault;
+  if (!*json) return ANNAL_OK;
+  buf_clear(checked);
+  int code = json_canonical(*json, *size, JSON_OBJECT, checked, &fault);
+  if (code == ANNAL_INVALID)
+    return error_set(error, ANNAL_CORRUPT, fault.where, "%s of event \"%s\" at position %lld: %.800s", part,
+                     text_show(event->id, shown), (long long)event->position, fault.message);
+  if (code || checked->failed) return error_memory(error);
+  *json = checked->bytes;
+  *size = checked->size;
+  return ANNAL_OK;
+}
+
+/* Takes the event's payloads into *shown, or ends the reading behind what was shown before. */
+static int check_event(reading *r, const annal_event *event, annal_event *shown) {
+  annal_error error;
+  *shown = *event;
+  int failed = take_payload(&r->data, event, "data", &shown->data, &shown->data_size, &error);
+  if (!failed) failed = take_payload(&r->metadata, event, "metadata", &shown->metadata, &shown->metadata_size, &error);
+  if (!failed) return CLI_DONE;
+  if (r->count > 0) flush_piece(r);
+  r->code = cli_fail(r->c, &error);
+  return r->code;
+}
+
 static int each_for_people(void *context, const annal_event *event) {
   reading *r = context;
+  annal_event shown;
+  if (check_event(r, event, &shown)) return r->code;
   buf_char(&r->text, r->count++ ? ',' : '[');
-  json_add_event(&r->text, event);
+  json_add_event(&r->text, &shown);
   if (r->count == EVENTS_A_PIECE) r->code = flush_piece(r);
   return r->code;
 }
 
 static int each_document(void *context, const annal_event *event) {
   reading *r = context;
+  annal_event shown;
   annal_error error;
+  if (check_event(r, event, &shown)) return r->code;
   buf_clear(&r->text);
-  json_add_event(&r->text, event);
+  json_add_event(&r->text, &shown);
   if (r->text.failed) r->code = (error_memory(&error), cli_fail(r->c, &error));
   else r->code = out_document(r->c, r->text.bytes, r->text.size);
   r->written++;
@@ -52,14 +89,27 @@ static int each_document(void *context, const annal_event *event) {
   return r->code;
 }
 
+static void begin_reading(reading *r, cli *c) {
+  r->c = c;
+  buf_init(&r->text, &c->env);
+  buf_init(&r->data, &c->env);
+  buf_init(&r->metadata, &c->env);
+}
+
+static void end_reading(reading *r) {
+  buf_free(&r->text);
+  buf_free(&r->data);
+  buf_free(&r->metadata);
+}
+
 static int read_events(cli *c, const annal_selection *selection, bool people) {
   annal_error error;
-  reading r = {.c = c};
-  buf_init(&r.text, &c->env);
+  reading r = {0};
+  begin_reading(&r, c);
   int failed = annal_read(c->store, selection, people ? each_for_people : each_document, &r, &error);
   if (people && !r.code && !failed) r.code = flush_piece(&r);
   if (failed && !r.code) r.code = cli_fail(c, &error);
-  buf_free(&r.text);
+  end_reading(&r);
   return r.code;
 }
 
@@ -77,11 +127,11 @@ static int each_followed(void *context, const annal_event *event) {
 /* Ctrl-C is how a follower ends, and no failure. */
 static int follow_events(cli *c, const annal_selection *selection) {
   annal_error error;
-  reading r = {.c = c, .shown = true};
-  buf_init(&r.text, &c->env);
+  reading r = {.shown = true};
+  begin_reading(&r, c);
   int failed = annal_follow(c->store, selection, 0, each_followed, &r, &error);
   if (failed && !r.code && !cli_interrupted()) r.code = cli_fail(c, &error);
-  buf_free(&r.text);
+  end_reading(&r);
   return r.code;
 }
 
@@ -186,15 +236,15 @@ static int export_events(cli *c) {
   annal_error error;
   annal_selection all = {.size = sizeof all}, newest = {.size = sizeof newest, .limit = 1, .reverse = true};
   cli_progress progress;
-  reading r = {.c = c, .progress = &progress};
+  reading r = {.progress = &progress};
   progress_begin(&progress, c, "exported");
   if (isatty(STDOUT_FILENO)) progress.on = false;
-  buf_init(&r.text, &c->env);
+  begin_reading(&r, c);
   int failed = progress.on ? annal_read(c->store, &newest, take_head, &r.head, &error) : ANNAL_OK;
   if (!failed) failed = annal_read(c->store, &all, each_document, &r, &error);
   progress_end(&progress, r.written);
   if (failed && !r.code) r.code = cli_fail(c, &error);
-  buf_free(&r.text);
+  end_reading(&r);
   return r.code;
 }
 

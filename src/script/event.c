@@ -27,7 +27,8 @@ static void push_decoded(lua_State *L, const annal_event *event, const char *nam
   }
   if (json_decode(L, text, size ? size : strlen(text), JSON_OBJECT, &error) == 0) return;
   error_where_prefix(&error, name);
-  error_set(&error, ANNAL_CORRUPT, error.where, "event %s: %s", event->id ? event->id : event->type, error.message);
+  error_set(&error, ANNAL_CORRUPT, error.where, "event %s at position %lld: %s", event->id ? event->id : event->type,
+            (long long)event->position, error.message);
   state_fail(L, &error);
 }
 

@@ -157,6 +157,9 @@ int sqlite_put_rows(store *s, const store_row *rows, size_t count, store_status 
 int sqlite_put_rows_within(sqlite_store *s, sqlite_conn *conn, const store_row *rows, size_t count, store_status *statuses,
                            annal_error *error);
 int sqlite_query_rows(store *s, const store_query *asked, store_each_row *each, void *context, annal_error *error);
+/* corrupt: a stored row stopped the statement that ran last, which only reads; names the first event or row that is no JSON
+ * (inspect.c). */
+int sqlite_fail_damaged(sqlite_conn *conn, annal_error *error);
 int sqlite_check(store *s, store_finding *finding, void *context, uint64_t *findings, annal_error *error); /* inspect.c */
 
 int sqlite_session_open(store *s, store_session **session, annal_error *error); /* transaction.c */

@@ -71,12 +71,19 @@ void sqlite_done(sqlite3_stmt *stmt) {
   sqlite3_clear_bindings(stmt);
 }
 
+/* What only reads was given nothing that it could refuse: it is the stored that is wrong. */
+static bool met_damage(sqlite3_stmt *stmt, int code) {
+  return (code & 0xFF) == SQLITE_ERROR && sqlite3_stmt_readonly(stmt) && sqlite3_column_count(stmt) > 0;
+}
+
 int sqlite_step(sqlite_conn *conn, sqlite3_stmt *stmt, annal_error *error) {
   /* An interruption that came between two statements has left no mark on the connection. */
   int code = sqlite_interrupted(conn) ? SQLITE_INTERRUPT : sqlite3_step(stmt);
   if (code == SQLITE_ROW) return code;
   int result = code;
-  if (code != SQLITE_DONE) result = sqlite_fail(conn, code, error);
+  bool damaged = met_damage(stmt, code);
+  if (damaged) result = sqlite_fail_damaged(conn, error);
+  else if (code != SQLITE_DONE) result = sqlite_fail(conn, code, error);
   sqlite_done(stmt);
   return result;
 }
