@@ -63,7 +63,7 @@ double bench_compare(const bench_options *options, const char *work, const char 
   int rounds = options->rounds;
   double *figures = calloc((size_t)rounds * 3, sizeof *figures);
   if (!figures) bench_die("out of memory");
-  double *theirs = figures, *own = figures + rounds, *ratios = figures + 2 * rounds;
+  double *theirs = figures, *own = figures + rounds, *ratios = own + rounds;
   for (int i = 0; i < rounds; i++) {
     /* Who goes first takes turns too. */
     if (i % 2) own[i] = ours.turn(ours.self, options->seconds);

@@ -30,7 +30,7 @@ void data_cart_name(unsigned cart, char name[24]) { snprintf(name, 24, "cart_%06
 
 void data_open(data_generator *g, unsigned tenths) {
   unsigned carts = DATA_CARTS / 10 * tenths;
-  if (carts > UINT16_MAX + 1u) bench_die("the generator knows at most %u carts", UINT16_MAX + 1u);
+  if (carts == 0 || carts > UINT16_MAX + 1u) bench_die("the generator knows 1 to %u carts", UINT16_MAX + 1u);
   *g = (data_generator){.seed = 42};
   for (unsigned cart = 0; cart < carts; cart++) g->count += events_of_cart(cart);
   g->order = malloc(g->count * sizeof *g->order);

@@ -353,7 +353,7 @@ void power_restore(power_left left, uint64_t seed) {
     rewrite(files[i].path, &after);
     free(after.bytes);
     char shm[PATH_ROOM + 8]; /* memory, in truth */
-    snprintf(shm, sizeof shm, "%s-shm", files[i].path);
+    snprintf(shm, sizeof shm, "%.*s-shm", PATH_ROOM, files[i].path);
     unlink(shm);
   }
   power.off = false;
