@@ -265,7 +265,7 @@ static int take_answers(const PGresult *result, store_entry **entries, size_t co
 /* ---- Sending it ------------------------------------------------------------------------------------------------------------ */
 
 bool pg_wait_before_retry(pg_store *s, const pg_call *call, int *pause_ms) {
-  int64_t until = base_monotonic() + *pause_ms * 1000;
+  int64_t until = base_monotonic() + INT64_C(1000) * *pause_ms;
   if (until >= call->deadline) return false;
   while (base_monotonic() < until && !pg_interrupted(s, call)) poll(NULL, 0, *pause_ms < 50 ? *pause_ms : 50);
   *pause_ms = *pause_ms * 2 > PG_RETRY_MAX_MS ? PG_RETRY_MAX_MS : *pause_ms * 2;
@@ -282,7 +282,13 @@ static int attempt(pg_store *s, const pg_params *params, const pg_call *call, PG
   conn->submitted = false;
   code = pg_query(s, conn, s->append_sql, params, call, result, error);
   if (code && conn->submitted && pg_lost(conn)) *unknown = true;
-  return code;
+  if (code || PQresultStatus(*result) == PGRES_TUPLES_OK) return code;
+  /* The answer to something else: somebody has spoken over this connection. What became of the append is asked over another. */
+  PQclear(*result);
+  *result = NULL;
+  pg_disconnect(s, conn);
+  *unknown = true;
+  return error_set(error, ANNAL_UNAVAILABLE, NULL, "%s answered something that it was not asked", s->place);
 }
 
 /* Sends until there is an answer. An error of another kind after an attempt whose fate is unknown does not settle that one;
@@ -376,47 +382,58 @@ static void append_batch(pg_store *s, store_entry **live, size_t count, bool *fl
     if (append_live(s, NULL, NULL, live + i, 1, NULL, &error)) answer_all(live + i, 1, &error);
 }
 
-void pg_append(store *base, store_entry *entries, size_t count) {
-  pg_store *s = (pg_store *)base;
-  store_entry *one_entry[1], **live = one_entry;
-  bool one_flush[1], *flushes = one_flush;
+/* Checks the saves and sends those that pass; `live` and `flushes` have room for all of them. */
+static void append_checked(pg_store *s, store_entry *entries, size_t count, store_entry **live, bool *flushes) {
   size_t live_count = 0;
-  annal_error error;
-  if (count > 1) {
-    live = base_calloc(s->base.env, count, sizeof *live);
-    flushes = base_calloc(s->base.env, count, sizeof *flushes);
-  }
-  if (!live || !flushes) error_memory(&error);
   for (size_t i = 0; i < count; i++) {
-    if (live && flushes) entries[i].result = check_save(s, entries[i].save, &entries[i].error);
-    else answer_all(&(store_entry *){&entries[i]}, 1, &error);
+    entries[i].result = check_save(s, entries[i].save, &entries[i].error);
     if (entries[i].result) continue;
     note_sizes(s, entries[i].save);
     live[live_count++] = &entries[i];
   }
-  if (live_count > 0) {
-    pthread_mutex_lock(&s->write_lock);
-    append_batch(s, live, live_count, flushes);
-    pg_tell(s);
-    pthread_mutex_unlock(&s->write_lock);
+  if (live_count == 0) return;
+  pthread_mutex_lock(&s->write_lock);
+  append_batch(s, live, live_count, flushes);
+  pg_tell(s);
+  pthread_mutex_unlock(&s->write_lock);
+}
+
+void pg_append(store *base, store_entry *entries, size_t count) {
+  pg_store *s = (pg_store *)base;
+  store_entry *one_live[1], **live = NULL;
+  bool one_flush[1], *flushes = NULL;
+  annal_error error;
+  if (count == 1) {
+    append_checked(s, entries, 1, one_live, one_flush);
+    return;
   }
-  if (live != one_entry) base_free(s->base.env, live);
-  if (flushes != one_flush) base_free(s->base.env, flushes);
+  live = base_calloc(s->base.env, count, sizeof *live);
+  flushes = base_calloc(s->base.env, count, sizeof *flushes);
+  if (live && flushes) {
+    append_checked(s, entries, count, live, flushes);
+  } else {
+    error_memory(&error);
+    for (size_t i = 0; i < count; i++) answer_all(&(store_entry *){&entries[i]}, 1, &error);
+  }
+  base_free(s->base.env, live);
+  base_free(s->base.env, flushes);
 }
 
 int pg_append_within(pg_store *s, pg_conn *conn, store_entry *entries, size_t count, const pg_call *call, annal_error *error) {
   store_entry **live = base_calloc(s->base.env, count, sizeof *live);
   bool *flushes = base_calloc(s->base.env, count, sizeof *flushes);
-  int code = live && flushes ? ANNAL_OK : error_memory(error);
-  for (size_t i = 0; i < count && !code; i++) {
-    live[i] = &entries[i];
-    entries[i].save->was_stored = false;
-    code = check_save(s, entries[i].save, error);
-    note_sizes(s, entries[i].save);
-  }
-  if (!code) {
-    bool touching = pg_touches(s->base.env, live, count, flushes);
-    code = append_live(s, conn, call, live, count, touching ? flushes : NULL, error);
+  int code = ANNAL_OK;
+  if (live && flushes) {
+    for (size_t i = 0; i < count && !code; i++) {
+      live[i] = &entries[i];
+      entries[i].save->was_stored = false;
+      code = check_save(s, entries[i].save, error);
+      note_sizes(s, entries[i].save);
+    }
+    bool touching = !code && pg_touches(s->base.env, live, count, flushes);
+    if (!code) code = append_live(s, conn, call, live, count, touching ? flushes : NULL, error);
+  } else {
+    code = error_memory(error);
   }
   base_free(s->base.env, live);
   base_free(s->base.env, flushes);

@@ -27,7 +27,7 @@ static int run(checker *c, const char *file, const pg_params *params, PGresult *
 
 /* Each index that annal_meta speaks of must be there and whole. */
 static int check_indexes(checker *c, annal_error *error) {
-  PGresult *result;
+  PGresult *result = NULL;
   pg_params params;
   pg_params_init(&params, c->s->base.env);
   pg_params_text(&params, c->s->names.schema);
@@ -45,7 +45,7 @@ static int check_indexes(checker *c, annal_error *error) {
 
 /* Tables and functions as they were made: columns, keys, and who may append. */
 static int check_objects(checker *c, annal_error *error) {
-  PGresult *result;
+  PGresult *result = NULL;
   pg_params params;
   pg_params_init(&params, c->s->base.env);
   pg_params_text(&params, c->s->names.schema);
@@ -96,7 +96,8 @@ static int check_rows(checker *c, annal_error *error) {
 
 int pg_check(store *base, store_finding *finding, void *context, uint64_t *findings, annal_error *error) {
   pg_store *s = (pg_store *)base;
-  checker c = {.s = s, .finding = finding, .context = context, .findings = findings, .call = pg_call_begin(s)};
+  checker c = {.s = s, .finding = finding, .context = context, .call = pg_call_begin(s)};
+  c.findings = findings;
   int code = check_objects(&c, error);
   if (!code) code = check_indexes(&c, error);
   if (!code) code = check_rows(&c, error);

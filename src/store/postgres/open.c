@@ -9,7 +9,7 @@
 /* ---- The conninfo ---------------------------------------------------------------------------------------------------------- */
 
 static const char *option_value(const PQconninfoOption *parsed, const char *keyword) {
-  for (; parsed->keyword; parsed++)
+  for (; parsed && parsed->keyword; parsed++)
     if (strcmp(parsed->keyword, keyword) == 0) return parsed->val;
   return NULL;
 }
@@ -42,11 +42,11 @@ static bool copy_option(pg_store *s, size_t at, const char *keyword, const char 
 /* Copies what was given; the encoding is ours to say, and the name is ours unless given. */
 static bool copy_options(pg_store *s, const PQconninfoOption *parsed) {
   size_t count = 0, at = 0;
-  for (const PQconninfoOption *o = parsed; o->keyword; o++) count++;
+  for (const PQconninfoOption *o = parsed; o && o->keyword; o++) count++;
   s->keywords = base_calloc(s->base.env, count + 3, sizeof *s->keywords);
   s->values = base_calloc(s->base.env, count + 3, sizeof *s->values);
   if (!s->keywords || !s->values) return false;
-  for (const PQconninfoOption *o = parsed; o->keyword; o++) {
+  for (const PQconninfoOption *o = parsed; o && o->keyword; o++) {
     bool ours = strcmp(o->keyword, "client_encoding") == 0 || strcmp(o->keyword, "fallback_application_name") == 0;
     if (o->val && !ours && !copy_option(s, at++, o->keyword, o->val)) return false;
   }

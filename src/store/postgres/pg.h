@@ -194,9 +194,9 @@ bool pg_is_content(const annal_error *error);
 
 /* ---- The pool (pool.c) ----------------------------------------------------------------------------------------------------- */
 
-int pg_acquire(pg_store *s, const pg_call *call, pg_conn **conn, annal_error *error);
+int pg_acquire(pg_store *s, const pg_call *call, pg_conn **out, annal_error *error);
 /* One of those for transactions, connected or not. */
-int pg_acquire_own(pg_store *s, const pg_call *call, pg_conn **conn, annal_error *error);
+int pg_acquire_own(pg_store *s, const pg_call *call, pg_conn **out, annal_error *error);
 void pg_release(pg_store *s, pg_conn *conn);
 /* Runs one statement on a lent connection, once more on a fresh one if the first was lost. For what may be repeated. */
 int pg_run(pg_store *s, const char *sql, const pg_params *params, const pg_call *call, PGresult **result, annal_error *error);
@@ -234,7 +234,7 @@ void pg_settle(pg_store *s, pg_conn *conn, const pg_call *call);
 int pg_put_rows(store *base, const store_row *rows, size_t count, store_status *statuses, annal_error *error);
 int pg_put_rows_within(pg_store *s, pg_conn *conn, const store_row *rows, size_t count, store_status *statuses,
                        const pg_call *call, annal_error *error);
-int pg_query_rows(store *base, const store_query *query, store_each_row *each, void *context, annal_error *error);
+int pg_query_rows(store *base, const store_query *asked, store_each_row *each, void *context, annal_error *error);
 int pg_session_open(store *base, store_session **session, annal_error *error);
 int pg_check(store *base, store_finding *finding, void *context, uint64_t *findings, annal_error *error);
 int pg_read_foreign(store *base, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error);

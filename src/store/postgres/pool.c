@@ -111,9 +111,9 @@ static bool was_cancelled_by_chance(const pg_store *s, const pg_call *call, cons
 int pg_run(pg_store *s, const char *sql, const pg_params *params, const pg_call *call, PGresult **result, annal_error *error) {
   int code = ANNAL_OK;
   for (int attempt = 0; attempt < 2; attempt++) {
-    pg_conn *conn;
+    pg_conn *conn = NULL;
     code = pg_acquire(s, call, &conn, error);
-    if (code) return code;
+    if (code || !conn) return code;
     code = pg_query(s, conn, sql, params, call, result, error);
     bool again = code && (pg_lost(conn) || was_cancelled_by_chance(s, call, error)) && !pg_interrupted(s, call);
     pg_release(s, conn);

@@ -15,13 +15,23 @@ static int fail_engine(pg_store *s, const char *what, annal_error *error) {
   return error_set(error, ANNAL_MISUSE, NULL, "%s is no server for annal: %s", s->place, what);
 }
 
+/* How long a pooler may let the second session wait, beyond the grace that a server has. */
+#define POOLER_WAIT_US 1000
+
 /* The second session's part, while the first holds the lock: it must not get it, and it commits a transaction of its own. */
 static int probe_second(pg_store *s, pg_conn *second, uint32_t key, const pg_call *call, char transaction[32],
                         annal_error *error) {
   char sql[160];
   PGresult *result;
+  bool pooled = s->base.options->pooled;
+  pg_call soon = *call;
+  if (pooled) soon.deadline = base_monotonic() + POOLER_WAIT_US;
   snprintf(sql, sizeof sql, "select pg_try_advisory_xact_lock(%d, %u), pg_current_xact_id()::text", PG_LOCK_PROBE, key);
-  int code = run(s, second, sql, call, &result, error);
+  int code = run(s, second, sql, &soon, &result, error);
+  if (code && pooled && pg_lost(second)) { /* one transaction at a time: there is nobody to be kept out, nothing to be seen */
+    base_log(s->base.env, "warn", "%s: the pooler has no second session to try the lock with", s->place);
+    return ANNAL_OK;
+  }
   if (code) return code;
   if (pg_int(result, 0, 0)) code = fail_engine(s, "an advisory lock of one session did not keep out another", error);
   snprintf(transaction, 32, "%s", PQgetvalue(result, 0, 1));
@@ -47,12 +57,12 @@ static int probe_lock(pg_store *s, pg_conn *first, pg_conn *second, const pg_cal
   if (getrandom(&key, sizeof key, 0) != (ssize_t)sizeof key)
     return error_set(error, ANNAL_UNAVAILABLE, NULL, "the system gives no random bytes");
   key &= 0x7FFFFFFF; /* an int4 */
-  char sql[160], transaction[32];
+  char sql[160], transaction[32] = "";
   snprintf(sql, sizeof sql, "begin isolation level read committed; select pg_advisory_xact_lock(%d, %u), pg_current_snapshot()",
            PG_LOCK_PROBE, key);
   int code = pg_script(s, first, sql, call, error);
   if (!code) code = probe_second(s, second, key, call, transaction, error);
-  if (!code) code = probe_snapshot(s, first, transaction, call, error);
+  if (!code && transaction[0]) code = probe_snapshot(s, first, transaction, call, error);
   annal_error ignored;
   if (pg_script(s, first, "rollback", call, code ? &ignored : error) && !code) code = error->code;
   return code;

@@ -302,7 +302,7 @@ static void cursor_free(pg_cursor *c) {
   pthread_mutex_lock(&s->pool_lock);
   while (c->fetching) pthread_cond_wait(&s->pool_free, &s->pool_lock);
   /* A page nobody wants any more stays under way; whoever takes the connection next throws it away. */
-  if (c->asked && !c->fetched) c->conn->ahead = NULL;
+  if (c->asked && !c->fetched && c->conn) c->conn->ahead = NULL;
   pthread_mutex_unlock(&s->pool_lock);
   PQclear(c->ready);
   PQclear(c->page);
@@ -314,29 +314,27 @@ static void cursor_free(pg_cursor *c) {
 
 static void cursor_close(store_cursor *base) { cursor_free((pg_cursor *)base); }
 
-static int cursor_new(pg_store *s, const annal_stream *streams, size_t count, pg_cursor **out, annal_error *error) {
+/* NULL: no memory. */
+static pg_cursor *cursor_new(pg_store *s, const annal_stream *streams, size_t count) {
   static const store_cursor_backend backend = {.next = cursor_next, .close = cursor_close};
   pg_cursor *c = base_calloc(s->base.env, 1, sizeof *c);
-  if (!c) return error_memory(error);
+  if (!c) return NULL;
   c->base.backend = &backend;
   c->s = s;
   c->call = pg_call_begin(s);
   c->left = UINT64_MAX;
   c->stream_count = count;
   if (count) c->streams = store_copy_streams(s->base.env, streams, count);
-  if (count && !c->streams) {
-    base_free(s->base.env, c);
-    return error_memory(error);
-  }
-  *out = c;
-  return ANNAL_OK;
+  if (!count || c->streams) return c;
+  base_free(s->base.env, c);
+  return NULL;
 }
 
 int pg_read(store *base, const annal_selection *selection, store_cursor **cursor, annal_error *error) {
   pg_store *s = (pg_store *)base;
-  pg_cursor *c = NULL;
-  int code = cursor_new(s, selection->streams, selection->stream_count, &c, error);
-  if (code) return code;
+  pg_cursor *c = cursor_new(s, selection->streams, selection->stream_count);
+  int code = ANNAL_OK;
+  if (!c) return error_memory(error);
   c->reverse = selection->reverse;
   c->after = selection->after;
   c->up_to = selection->before ? selection->before - 1 : 0;
@@ -416,12 +414,11 @@ static int run_read_row(pg_cursor *c, const query *q, PGresult **result, annal_e
 int pg_read_row(store *base, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                 size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error) {
   pg_store *s = (pg_store *)base;
-  pg_cursor *c = NULL;
-  int code = cursor_new(s, streams, stream_count, &c, error);
-  if (code) return code;
+  pg_cursor *c = cursor_new(s, streams, stream_count);
+  if (!c) return error_memory(error);
   query q;
   PGresult *result = NULL;
-  code = build_read_row(c, &q, type, fingerprint, id) ? error_memory(error) : run_read_row(c, &q, &result, error);
+  int code = build_read_row(c, &q, type, fingerprint, id) ? error_memory(error) : run_read_row(c, &q, &result, error);
   query_free(&q);
   if (!code) {
     int first = take_row(result, type, fingerprint, id, row);
