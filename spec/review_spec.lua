@@ -10,3 +10,65 @@ describe("include", function()
     expect.error("script", "include takes the name of a file", function() annal.open(":memory:", { app = directory }) end)
   end)
 end)
+
+describe("values that are handed in", function()
+  local store, directory
+  before_each(function()
+    directory = apps.write { ["app.lua"] = [[
+      event "E" { id = t.string }
+      projection "P" { init = {}, streams = function(id) return { { types = "E", data = { id = id } } } end,
+        on = { E = function(s) s.seen = true end } }
+    ]] }
+    store = annal.open(":memory:", { app = directory })
+  end)
+  after_each(function()
+    store:close()
+    apps.remove(directory)
+  end)
+
+  it("are shown as what they are", function()
+    expect.error("misuse", "the float 1.0 cannot", function() store:events { data = { id = 1.0 } } end)
+    expect.error("misuse", "NaN cannot", function() store:events { data = { id = 0 / 0 } } end)
+    expect.error("misuse", "-infinity cannot", function() store:events { data = { id = -1 / 0 } } end)
+  end)
+
+  it("are no options where a method has none", function()
+    local problem = expect.error("misuse", '"saved" is no option of store:view', function() store:view("P", "a", { saved = true }) end)
+    assert.is_nil(problem.message:find ":%s*$")
+  end)
+
+  it("are never read through a metatable", function()
+    local hidden = setmetatable({}, { __index = { types = "E", data = { id = "a" } } })
+    for _, action in ipairs {
+      function() store:events(hidden) end,
+      function() store:events { data = setmetatable({ id = "a" }, {}) } end,
+      function() store:events { data = { id = setmetatable({ "a" }, {}) } } end,
+      function() store:events { types = setmetatable({ "E" }, {}) } end,
+      function() store:events { streams = { hidden } } end,
+      function() store:get_event_stream("E", hidden) end,
+      function() store:query_projections(setmetatable({ type = "P" }, {})) end,
+      function() store:save_event(setmetatable({ type = "E", data = { id = "a" } }, {})) end,
+      function() annal.open(":memory:", setmetatable({}, {})) end,
+    } do
+      expect.error("misuse", "metatable", action)
+    end
+    store:save_event { type = "E", data = { id = "a" } }
+    assert.equal(1, #store:get_event_stream(annal.array { "E" }, { data = { id = annal.array { "a" } } }))
+  end)
+
+  it("are one type or a list of them in a script's streams too", function()
+    store:save_event { type = "E", data = { id = "a" } }
+    assert.same({ seen = true }, (store:view("P", "a")))
+  end)
+end)
+
+describe("t.enum", function()
+  it("refuses a hole", function()
+    for _, values in ipairs { "'a', nil, 'b'", "[1] = 'a', [2] = 'b', [4] = 'c'", "[0] = 'z', 'a'" } do
+      local directory = apps.write { ["app.lua"] = "event 'E' { e = t.enum { " .. values .. " } }" }
+      local ok, problem = pcall(expect.error, "script", "t.enum has a hole", function() annal.open(":memory:", { app = directory }) end)
+      apps.remove(directory)
+      assert(ok, problem)
+    end
+  end)
+end)

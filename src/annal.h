@@ -73,8 +73,8 @@ typedef struct annal_text {
 
 /* An event. To save one, set `type` and `data`; the rest may stay zero. Positions and times are the store's to give. */
 typedef struct annal_event {
-  int64_t position;     /* place in the one order of the store, from 1, without gaps; 0 until stored */
-  int64_t created_at;   /* microseconds since 1970-01-01T00:00:00Z; 0 until stored */
+  int64_t position;     /* place in the one order of the store, from 1, without gaps; 0 until stored, and in annal_save */
+  int64_t created_at;   /* microseconds since 1970-01-01T00:00:00Z; 0 likewise */
   const char *id;       /* 1–64 bytes; NULL when saving: a new ULID */
   const char *type;     /* 1–128 bytes */
   const char *data;     /* a JSON object */

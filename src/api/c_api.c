@@ -4,6 +4,7 @@
 #include "api/handle.h"
 #include "base/error.h"
 #include "json/json.h"
+#include <stdio.h>
 #include <string.h>
 
 /* The caller may not want to know what was wrong; everybody below does. */
@@ -11,6 +12,12 @@
   annal_error unwanted;                                                                                                          \
   if (!(given)) (given) = &unwanted;                                                                                             \
   error_clear(given)
+
+/* A call that succeeded has no error, whatever went wrong before it was tried again. */
+static int ended(int code, annal_error *error) {
+  if (!code) error_clear(error);
+  return code;
+}
 
 static int missing(const char *what, annal_error *error) { return error_set(error, ANNAL_MISUSE, NULL, "%s is NULL", what); }
 
@@ -20,14 +27,14 @@ int annal_open(const char *location, const annal_options *or_null, annal_store *
   annal_store *opened;
   int code = handle_open(location, or_null, &opened, error);
   if (!code) *out = opened;
-  return code;
+  return ended(code, error);
 }
 
 void annal_close(annal_store *handle) { handle_close(handle); }
 
 int annal_load(annal_store *handle, const char *directory, annal_error *error) {
   OWN_ERROR(error);
-  return handle ? handle_load(handle, directory, error) : missing("the store", error);
+  return handle ? ended(handle_load(handle, directory, error), error) : missing("the store", error);
 }
 
 /* Scripts are reloaded in a later version: until then what annal_load loaded stays in force, and this call changes nothing. */
@@ -86,17 +93,31 @@ static int save_batch(annal_store *handle, handle_batch *batch, const annal_cond
   return code;
 }
 
+/* Whoever sets what the store gives expects it to be kept. */
+static int check_given(const annal_event *events, size_t count, annal_error *error) {
+  for (size_t i = 0; events && i < count; i++) {
+    const char *what = events[i].position ? "position" : events[i].created_at ? "created_at" : NULL;
+    if (!what) continue;
+    char where[64];
+    if (count > 1) snprintf(where, sizeof where, "events[%zu].%s", i + 1, what);
+    return error_set(error, ANNAL_MISUSE, count > 1 ? where : what, "%s is given by the store, not by who saves: it must be 0",
+                     what);
+  }
+  return ANNAL_OK;
+}
+
 int annal_save(annal_store *handle, const annal_event *events, size_t count, const annal_condition *or_null,
                annal_text *stored_or_null, annal_error *error) {
   OWN_ERROR(error);
   if (stored_or_null) *stored_or_null = (annal_text){0};
   if (!handle) return missing("the store", error);
   handle_batch batch;
-  int code = handle_prepare(handle, events, count, &batch, error);
+  int code = check_given(events, count, error);
+  if (!code) code = handle_prepare(handle, events, count, &batch, error);
   if (code) return code;
   code = save_batch(handle, &batch, or_null, stored_or_null, error);
   handle_free_batch(&batch);
-  return code;
+  return ended(code, error);
 }
 
 static int read_pages(store_cursor *cursor, annal_each *each, void *context, annal_error *error) {
@@ -119,7 +140,7 @@ int annal_read(annal_store *handle, const annal_selection *selection, annal_each
   if (!code) code = store_read(handle->store, &given, &cursor, error);
   if (!code) code = read_pages(cursor, each, context, error);
   store_cursor_close(cursor);
-  return code;
+  return ended(code, error);
 }
 
 /* Far enough away to be for ever, near enough that sums do not overflow. */
@@ -147,7 +168,7 @@ int annal_follow(annal_store *handle, const annal_selection *selection, double i
   if (!code) code = store_follow(handle->store, &given, &follower, error);
   if (!code) code = follow_pages(follower, idle_seconds, each, context, error);
   store_follower_close(follower);
-  return code;
+  return ended(code, error);
 }
 
 /* ---- Projections ------------------------------------------------------------------------------------------------------- */
@@ -170,7 +191,7 @@ int annal_view(annal_store *handle, const char *projection, const char *id, cons
   if (!code && !buf_take(&text, view)) code = error_memory(error);
   buf_free(&text);
   fold_close(instance);
-  return code;
+  return ended(code, error);
 }
 
 static int add_row(void *context, const store_row *row) {
@@ -193,7 +214,7 @@ int annal_query_projections(annal_store *handle, const annal_query *query, annal
   buf_char(&text, ']');
   if (!code && !buf_take(&text, rows)) code = error_memory(error);
   buf_free(&text);
-  return code;
+  return ended(code, error);
 }
 
 void annal_text_free(annal_store *handle, annal_text *text) {

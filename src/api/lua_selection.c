@@ -75,6 +75,7 @@ const annal_field *face_fields(face_scratch *scratch, int index, const char *whe
   index = lua_absindex(L, index);
   if (lua_type(L, index) != LUA_TTABLE)
     face_wrong(L, where, "must be a table { field = value }, not %s", face_show(L, index, shown));
+  face_plain_table(L, index, where);
   size_t room = 0, used = 0;
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) room++;
   if (room == 0) face_wrong(L, where, "is empty, which would select everything: was the value nil?");

@@ -6,8 +6,10 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "script/near.h"
+#include "json/json.h"
 #include "json/json_lua.h"
 #include <lauxlib.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -63,6 +65,7 @@ int face_unknown(lua_State *L, const char *where, const char *what, const char *
   if (is_not_yet(what, key)) face_misuse(L, where, "this version does not have \"%s\", %s, yet", shown, what);
   const char *near = nearest(key, keys);
   if (near) face_misuse(L, where, "\"%s\" is no %s; did you mean \"%s\"?", shown, what, near);
+  if (!*keys) face_misuse(L, where, "\"%s\" is no %s, and there are no others", shown, what);
   luaL_Buffer known;
   luaL_buffinit(L, &known);
   for (const char *const *k = keys; *k; k++) {
@@ -117,6 +120,14 @@ base_buf *face_buffer(face_scratch *scratch) {
 
 /* ---- Showing and naming ------------------------------------------------------------------------------------------------ */
 
+/* 1.0 as what it is, since an integer would have done; the text is JSON's, so that it is the same under every locale. */
+static void show_float(double value, char out[FACE_SHOW_BYTES]) {
+  char text[JSON_DOUBLE_BYTES];
+  if (isnan(value)) snprintf(out, FACE_SHOW_BYTES, "NaN");
+  else if (isinf(value)) snprintf(out, FACE_SHOW_BYTES, "%s", value < 0 ? "-infinity" : "infinity");
+  else snprintf(out, FACE_SHOW_BYTES, "the float %.*s", (int)json_double_text(value, text), text);
+}
+
 const char *face_show(lua_State *L, int index, char out[FACE_SHOW_BYTES]) {
   char shown[96];
   switch (lua_type(L, index)) {
@@ -126,7 +137,7 @@ const char *face_show(lua_State *L, int index, char out[FACE_SHOW_BYTES]) {
   case LUA_TSTRING: snprintf(out, FACE_SHOW_BYTES, "\"%s\"", text_show(lua_tostring(L, index), shown)); break;
   case LUA_TNUMBER:
     if (lua_isinteger(L, index)) snprintf(out, FACE_SHOW_BYTES, "%lld", (long long)lua_tointeger(L, index));
-    else snprintf(out, FACE_SHOW_BYTES, "the float %.14g", lua_tonumber(L, index));
+    else show_float(lua_tonumber(L, index), out);
     break;
   case LUA_TTABLE: snprintf(out, FACE_SHOW_BYTES, "a table"); break;
   default:
@@ -147,10 +158,16 @@ void face_path_at(char out[FACE_WHERE_BYTES], const char *where, lua_Integer num
 
 /* ---- Tables ------------------------------------------------------------------------------------------------------------ */
 
+void face_plain_table(lua_State *L, int index, const char *where) {
+  if (json_is_array(L, index) || !lua_getmetatable(L, index)) return;
+  face_wrong(L, where, "has a metatable: a table that is handed in is read as it stands, without __index");
+}
+
 void face_check_keys(lua_State *L, int index, const char *where, const char *what, const char *const *keys) {
   char shown[FACE_SHOW_BYTES];
   index = lua_absindex(L, index);
   if (lua_type(L, index) != LUA_TTABLE) face_wrong(L, where, "must be a table, not %s", face_show(L, index, shown));
+  face_plain_table(L, index, where);
   lua_pushnil(L);
   while (lua_next(L, index)) {
     if (lua_type(L, -2) != LUA_TSTRING) face_misuse(L, where, "%s is no %s", face_show(L, -2, shown), what);
@@ -173,6 +190,7 @@ lua_Integer face_list(lua_State *L, int index, const char *where, const char *of
   char shown[FACE_SHOW_BYTES];
   index = lua_absindex(L, index);
   if (lua_type(L, index) != LUA_TTABLE) face_wrong(L, where, "must be a list of %s, not %s", of_what, face_show(L, index, shown));
+  face_plain_table(L, index, where);
   lua_Integer size = (lua_Integer)lua_rawlen(L, index), keys = 0;
   lua_pushnil(L);
   while (lua_next(L, index)) {

@@ -241,6 +241,17 @@ static const char *const *keep_types(lua_State *L, size_t *count) {
   return types;
 }
 
+/* [-0, +0, m] */
+static void note_key(lua_State *L, const char *type, const char *identifier, const char *projection) {
+  script_app *app = state_of(L)->app;
+  script_event_detail *detail = &app->event_details[script_find_event(app, type) - app->events];
+  for (const script_event_key *at = detail->keys; at; at = at->next)
+    if (strcmp(at->identifier, identifier) == 0) return;
+  script_event_key *key = keep(L, 1, sizeof *key);
+  *key = (script_event_key){.identifier = identifier, .projection = projection, .next = detail->keys};
+  detail->keys = key;
+}
+
 static void compile_by(lua_State *L, script_projection *projection) {
   lua_getfield(L, -1, "by");
   projection->by_count = lua_rawlen(L, -1);
@@ -249,6 +260,7 @@ static void compile_by(lua_State *L, script_projection *projection) {
     lua_rawgeti(L, -1, (lua_Integer)i + 1);
     by[i].identifier = keep_text(L, "identifier");
     by[i].types = keep_types(L, &by[i].type_count);
+    for (size_t k = 0; k < by[i].type_count; k++) note_key(L, by[i].types[k], by[i].identifier, projection->name);
     lua_pop(L, 1);
   }
   projection->by = by;

@@ -165,6 +165,21 @@ static int run_validate(lua_State *L, const check *c, annal_error *error) {
   return code;
 }
 
+/* [-0, +0, m] The id of an instance is never empty: what is stored under "" no instance could be made of. */
+static int check_keys(lua_State *L, const check *c, annal_error *error) {
+  for (const script_event_key *key = c->detail->keys; key; key = key->next) {
+    lua_pushstring(L, key->identifier);
+    bool empty = lua_rawget(L, -2) == LUA_TSTRING && lua_rawlen(L, -1) == 0;
+    lua_pop(L, 1);
+    if (!empty) continue;
+    char where[LIMIT_NAME_BYTES + 8];
+    snprintf(where, sizeof where, "data.%s", key->identifier);
+    return error_set(error, ANNAL_INVALID, where, "%s: %s is empty, and as the id of an instance of %s it cannot be",
+                     c->event->type, where, key->projection);
+  }
+  return 0;
+}
+
 static int check_body(lua_State *L, void *context, annal_error *error) {
   const check *c = context;
   luaL_checkstack(L, 20, NULL);
@@ -179,6 +194,8 @@ static int check_body(lua_State *L, void *context, annal_error *error) {
     error_where_prefix(error, "data");
     return error_set(error, error->code, error->where, "%s: %s %s", c->event->type, error->where, result.message);
   }
+  code = check_keys(L, c, error);
+  if (code) return code;
   code = json_encode(L, -1, JSON_NO_NUL, c->out, error);
   if (code) {
     error_where_prefix(error, "data");

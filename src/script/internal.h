@@ -35,9 +35,17 @@ typedef struct script_file {
 } script_file;
 
 /* What C keeps of a declaration beside what script.h shows. */
+/* A field of an event whose value is the id of an instance. */
+typedef struct script_event_key {
+  const char *identifier;
+  const char *projection; /* the first that has it in its `by` */
+  const struct script_event_key *next;
+} script_event_key;
+
 typedef struct script_event_detail {
   const schema_node *schema;
   bool has_validate;
+  const script_event_key *keys; /* each identifier once */
 } script_event_detail;
 
 typedef struct script_projection_detail {

@@ -149,17 +149,18 @@ static int add_data(build *b, lua_State *L, const char *path, annal_stream *stre
 
 /* `types` at the top. */
 static int add_types(build *b, lua_State *L, const char *path, annal_stream *stream) {
-  lua_Integer count = list_size(L);
-  if (count < 1) return refuse(b, path, "types is a list of event types with at least one");
+  bool is_list = lua_type(L, -1) != LUA_TSTRING; /* one type may stand for a list of one */
+  lua_Integer count = is_list ? list_size(L) : 1;
+  if (count < 1) return refuse(b, path, "types is an event type, or a list of them with at least one");
   const char **types = arena_array(&b->arena, (size_t)count, sizeof *types);
   if (!types) return error_memory(b->error);
   for (lua_Integer i = 0; i < count; i++) {
-    lua_rawgeti(L, -1, i + 1);
+    if (is_list) lua_rawgeti(L, -1, i + 1);
     const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
     const script_event *event = name ? script_find_event(b->state->app, name) : NULL;
     if (!event) return refuse(b, path, "there is no event %.128s", name ? name : luaL_typename(L, -1));
     types[i] = event->type; /* lives as long as the generation */
-    lua_pop(L, 1);
+    if (is_list) lua_pop(L, 1);
   }
   stream->types = types;
   stream->type_count = (size_t)count;

@@ -117,7 +117,7 @@ end
 
 factory("enum", "t.enum { … }", function(where, values)
   if not c.is_plain(values) or #values == 0 then fail(where, "t.enum takes the list of its values") end
-  local seen, list = {}, {}
+  local seen, list, count = {}, {}, 0
   for index, value in pairs(values) do
     local kind = math.type(value) or type(value)
     if math.type(index) ~= "integer" then fail(where, "t.enum takes a list: %s is no place in one", show(index)) end
@@ -127,7 +127,11 @@ factory("enum", "t.enum { … }", function(where, values)
     if kind == "string" and not c.is_text(value) then fail(where, "t.enum: a value is no valid UTF-8") end
     if seen[value] then fail(where, "t.enum has %s twice", show(value)) end
     seen[value] = true
-    list[#list + 1] = value
+    count = count + 1
+  end
+  for index = 1, count do
+    if values[index] == nil then fail(where, "t.enum has a hole: its value %d is nil", index) end
+    list[index] = values[index]
   end
   return new_type { type = "enum", values = list }
 end)

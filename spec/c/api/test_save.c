@@ -155,6 +155,8 @@ static void bad_events_are_refused_with_their_place(void **unused) {
   annal_error error;
   char text[600];
   start(&p);
+  refuse(&p, (annal_event){.type = "A", .data = "{}", .position = 1}, ANNAL_MISUSE, "position");
+  refuse(&p, (annal_event){.type = "A", .data = "{}", .created_at = 1}, ANNAL_MISUSE, "created_at");
   refuse(&p, (annal_event){.type = "A", .data = "no json"}, ANNAL_INVALID, "data");
   refuse(&p, (annal_event){.type = "A", .data = "[1]"}, ANNAL_INVALID, "data");
   refuse(&p, (annal_event){.type = "A", .data = "{\"a\":[1,{\"b\":01}]}"}, ANNAL_INVALID, "data.a[2].b");

@@ -118,6 +118,16 @@ static void large_numbers_are_compared_exactly(void **unused) {
   close_app();
 }
 
+static void the_id_of_an_instance_is_not_empty(void **unused) {
+  (void)unused;
+  open_app("event 'E' { id = t.optional(t.string), other = t.optional(t.string) } "
+           "projection 'P' { by = 'id', init = {}, on = { E = function(s) return s end } }");
+  expect_stored("{\"id\":\"a\"}", "{\"id\":\"a\"}");
+  expect_stored("{\"other\":\"\"}", "{\"other\":\"\"}");
+  expect_invalid("{\"id\":\"\"}", "data.id", "E: data.id is empty, and as the id of an instance of P it cannot be");
+  close_app();
+}
+
 static void times_are_checked(void **unused) {
   (void)unused;
   open_app("event 'E' { at = t.timestamp }");
@@ -426,7 +436,9 @@ static void streams_that_say_nothing_are_refused(void **unused) {
       {"{ types = { 'A' } }", "streams of P: it has to return a list with at least one stream"},
       {"{ {} }", "streams of P: [1]: selects nothing in particular: write { all = true } for every event"},
       {"{ 5 }", "streams of P: [1]: a stream is a table"},
-      {"{ { types = {} } }", "streams of P: [1]: types is a list of event types with at least one"},
+      {"{ { types = {} } }", "streams of P: [1]: types is an event type, or a list of them with at least one"},
+      {"{ { types = 5 } }", "streams of P: [1]: types is an event type, or a list of them with at least one"},
+      {"{ { types = 'X' } }", "streams of P: [1]: there is no event X"},
       {"{ { types = { 'A' } }, { types = { 'X' } } }", "streams of P: [2]: there is no event X"},
       {"{ { types = { 'A' }, data = {} } }", "streams of P: [1]: data is empty (is a value in it nil?)"},
       {"{ { data = { id = ({}).x } } }", "streams of P: [1]: data is empty"},
@@ -462,6 +474,7 @@ int main(void) {
       cmocka_unit_test(strings_are_checked),
       cmocka_unit_test(numbers_are_checked),
       cmocka_unit_test(large_numbers_are_compared_exactly),
+      cmocka_unit_test(the_id_of_an_instance_is_not_empty),
       cmocka_unit_test(times_are_checked),
       cmocka_unit_test(values_in_values_are_checked),
       cmocka_unit_test(the_event_as_a_whole_is_checked),
