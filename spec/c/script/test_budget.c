@@ -38,8 +38,7 @@ static void a_loop_is_stopped(void **unused) {
       "table.sort({ 1, 2, 3 }, function() while true do pcall(function() while true do end end) end end)",
       "('x'):gsub('x', function() while true do end end)",
       "('x'):rep(100):gsub('.', function() while true do pcall(error) end end)",
-      "local t = setmetatable({}, {__index = function(t, k) return t[k+1] end}) while true do pcall(table.concat, t, '', 1, 1) "
-      "end",
+      "local t=setmetatable({},{__index=function(t,k) return t[k+1] end}) while true do pcall(table.concat,t,'',1,1) end",
       "local t = setmetatable({}, { __index = function(t, k) while true do pcall(error) end end }) return t[1]",
       "local t = setmetatable({}, { __index = function() while true do end end }) return t.x",
       "local t = setmetatable({}, { __lt = function() while true do end end }) table.sort { t, t }",
