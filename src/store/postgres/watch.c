@@ -36,7 +36,9 @@ void pg_tell(pg_store *s) {
   if (now - s->told < TELL_EVERY_US || pg_lost(conn) || conn->sent) return;
   char channel[HASH_TEXT_BYTES + 8], sql[160];
   channel_name(s, channel);
-  snprintf(sql, sizeof sql, "begin; set local synchronous_commit = off; notify %s; commit", channel);
+  /* Without BEGIN the statements of one message are one transaction, which ends where an error or a late cancel ends them: a block
+   * would stay open, failed, and every save after it would be refused. */
+  snprintf(sql, sizeof sql, "set local synchronous_commit = off; notify %s", channel);
   s->told = now;
   /* What does not go out at once goes with the next statement; that is soon enough for a hint. */
   if (PQsendQuery(conn->pq, sql)) {
