@@ -10,6 +10,7 @@
 #include "store/store.h"
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 /* One save in a batch, with its own answer. */
 typedef struct store_entry {
@@ -61,6 +62,7 @@ struct store {
   const base_env *env;
   const annal_options *options;
   struct store_queue *queue; /* store.c's */
+  pid_t owner;               /* the process that opened it; store.c's */
   atomic_uint interrupts;    /* how often store_interrupt was called */
   store_fields event_fields; /* the backend fills them while it opens, by store_add_field, and frees them at its end */
   store_fields view_fields;
@@ -83,7 +85,14 @@ typedef struct store_cursor_backend {
 
 struct store_cursor {
   const store_cursor_backend *backend;
+  pid_t owner; /* store.c's */
 };
+
+/* misuse in a child of the process that opened the store: sessions and locks are the parent's, and what a child said over them
+ * would be taken for the parent's words. So a child asks nothing, and closes nothing (SQLite's close of a connection may undo, in
+ * the shared index of the log, what the parent is writing): what it inherited ends with it, or with its exec. */
+bool store_is_own(const store *s);
+int store_check_own(const store *s, annal_error *error);
 
 /* ---- What both backends say and do alike (check.c) ------------------------------------------------------------------------ */
 

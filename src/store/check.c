@@ -114,7 +114,8 @@ int store_check(store *s, store_finding *finding, void *context, uint64_t *findi
   checker c = {.finding = finding, .context = context, .findings = findings};
   *findings = 0;
   buf_init(&c.scratch, s->env);
-  int result = check_events(s, &c, error);
+  int result = store_check_own(s, error);
+  if (!result) result = check_events(s, &c, error);
   if (!result) result = s->backend->check(s, finding, context, findings, error);
   buf_free(&c.scratch);
   return result;

@@ -60,7 +60,8 @@ static int find_beginning(store_follower *f, const annal_selection *selection, a
 
 int store_follow(store *s, const annal_selection *selection, store_follower **follower, annal_error *error) {
   *follower = NULL;
-  int result = check_selection(selection, error);
+  int result = store_check_own(s, error);
+  if (!result) result = check_selection(selection, error);
   if (result) return result;
   store_follower *f = base_calloc(s->env, 1, sizeof *f);
   if (!f) return error_memory(error);
@@ -78,7 +79,7 @@ int store_follow(store *s, const annal_selection *selection, store_follower **fo
 }
 
 void store_follower_close(store_follower *f) {
-  if (!f) return;
+  if (!f || !store_is_own(f->s)) return;
   store_cursor_close(f->cursor);
   if (f->watch) f->s->backend->watch_close(f->watch);
   base_free(f->s->env, f->streams);
@@ -174,6 +175,8 @@ static int next_page(store_follower *f, int64_t deadline, store_page *page, anna
 int store_follower_next(store_follower *f, int64_t deadline, store_page *page, annal_error *error) {
   unsigned interrupts = atomic_load(&f->s->interrupts);
   int64_t give_up = 0, pause = RETRY_FIRST_US;
+  int own = store_check_own(f->s, error);
+  if (own) return own;
   for (;;) {
     int result = next_page(f, deadline, page, error);
     if (result != ANNAL_UNAVAILABLE || !error->retryable || atomic_load(&f->s->interrupts) != interrupts) return result;

@@ -9,6 +9,7 @@
 #include "store/queue.h"
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- Options ----------------------------------------------------------------------------------------------------------- */
 
@@ -84,17 +85,27 @@ int store_open(const base_env *env, const char *location, const annal_options *o
     return result;
   }
   (*out)->queue = queue;
+  (*out)->owner = getpid();
   return ANNAL_OK;
 }
 
+#define NOT_OWN "this store was opened by another process; open it anew after fork"
+
+bool store_is_own(const store *s) { return s->owner == getpid(); }
+
+int store_check_own(const store *s, annal_error *error) {
+  return store_is_own(s) ? ANNAL_OK : error_set(error, ANNAL_MISUSE, NULL, NOT_OWN);
+}
+
 void store_close(store *s) {
-  if (!s) return;
+  if (!s || !store_is_own(s)) return;
   struct store_queue *queue = s->queue;
   s->backend->close(s);
   queue_free(queue);
 }
 
 void store_interrupt(store *s) {
+  if (!store_is_own(s)) return;
   atomic_fetch_add(&s->interrupts, 1);
   s->backend->interrupt(s);
 }
@@ -160,7 +171,8 @@ static int check_ids_differ(store *s, const store_save *save, annal_error *error
 }
 
 int store_check_save(store *s, const store_save *save, annal_error *error) {
-  int result = refuse_read_only(s, error);
+  int result = store_check_own(s, error);
+  if (!result) result = refuse_read_only(s, error);
   if (result) return result;
   if (save->count == 0) return error_set(error, ANNAL_MISUSE, NULL, "a save without events");
   if (save->condition) {
@@ -184,10 +196,14 @@ int store_append(store *s, store_save *save, annal_error *error) {
 
 /* ---- Reading ----------------------------------------------------------------------------------------------------------- */
 
-int store_head(store *s, store_head_info *head, annal_error *error) { return s->backend->head(s, head, error); }
+int store_head(store *s, store_head_info *head, annal_error *error) {
+  int result = store_check_own(s, error);
+  return result ? result : s->backend->head(s, head, error);
+}
 
 int store_position_of(store *s, const char *id, int64_t *position, annal_error *error) {
-  int result = text_check(id, 1, LIMIT_ID_BYTES, "event id", error);
+  int result = store_check_own(s, error);
+  if (!result) result = text_check(id, 1, LIMIT_ID_BYTES, "event id", error);
   return result ? result : s->backend->position_of(s, id, position, error);
 }
 
@@ -211,7 +227,8 @@ static int resolve_streams(store *s, annal_stream *streams, size_t count, annal_
 int store_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error) {
   *cursor = NULL;
   annal_selection resolved = *selection;
-  int result = store_check_streams(selection->streams, selection->stream_count, false, error);
+  int result = store_check_own(s, error);
+  if (!result) result = store_check_streams(selection->streams, selection->stream_count, false, error);
   if (!result) result = resolve_place(s, selection->after_id, &resolved.after, "after", error);
   if (!result) result = resolve_place(s, selection->before_id, &resolved.before, "before", error);
   if (result) return result;
@@ -225,6 +242,7 @@ int store_read(store *s, const annal_selection *selection, store_cursor **cursor
   }
   resolved.streams = streams;
   if (!result) result = s->backend->read(s, &resolved, cursor, error);
+  if (!result) (*cursor)->owner = s->owner;
   base_free(s->env, streams);
   return result;
 }
@@ -232,18 +250,22 @@ int store_read(store *s, const annal_selection *selection, store_cursor **cursor
 int store_read_foreign(store *s, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error) {
   *cursor = NULL;
   *total = 0;
+  int result = store_check_own(s, error);
+  if (result) return result;
   if (s->backend->read_foreign) return s->backend->read_foreign(s, table, total, cursor, error);
-  return error_set(error, ANNAL_MISUSE, NULL,
-                   "a table of the original's is read from the PostgreSQL database that the store is in, and this store is in none");
+  return error_set(
+      error, ANNAL_MISUSE, NULL,
+      "a table of the original's is read from the PostgreSQL database that the store is in, and this store is in none");
 }
 
 int store_cursor_next(store_cursor *cursor, store_page *page, annal_error *error) {
   *page = (store_page){0};
+  if (cursor->owner && cursor->owner != getpid()) return error_set(error, ANNAL_MISUSE, NULL, NOT_OWN);
   return cursor->backend->next(cursor, page, error);
 }
 
 void store_cursor_close(store_cursor *cursor) {
-  if (cursor) cursor->backend->close(cursor);
+  if (cursor && (!cursor->owner || cursor->owner == getpid())) cursor->backend->close(cursor);
 }
 
 /* ---- Rows of projections ----------------------------------------------------------------------------------------------- */
@@ -258,7 +280,8 @@ const char *store_status_name(store_status status) {
 }
 
 int store_put_rows(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error) {
-  int result = refuse_read_only(s, error);
+  int result = store_check_own(s, error);
+  if (!result) result = refuse_read_only(s, error);
   if (result || count == 0) return result;
   return s->backend->put_rows(s, rows, count, statuses, error);
 }
@@ -267,12 +290,16 @@ int store_read_row(store *s, const char *type, const char *fingerprint, const ch
                    size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error) {
   *cursor = NULL;
   *row = (store_row){0};
-  int result = store_check_streams(streams, stream_count, false, error);
-  return result ? result : s->backend->read_row(s, type, fingerprint, id, streams, stream_count, row, cursor, error);
+  int result = store_check_own(s, error);
+  if (!result) result = store_check_streams(streams, stream_count, false, error);
+  if (!result) result = s->backend->read_row(s, type, fingerprint, id, streams, stream_count, row, cursor, error);
+  if (!result) (*cursor)->owner = s->owner;
+  return result;
 }
 
 int store_query_rows(store *s, const store_query *query, store_each_row *each, void *context, annal_error *error) {
-  int result = text_check(query->type, 1, LIMIT_TYPE_BYTES, "type", error);
+  int result = store_check_own(s, error);
+  if (!result) result = text_check(query->type, 1, LIMIT_TYPE_BYTES, "type", error);
   if (!result) result = store_check_fields(query->data, query->data_count, "data", error);
   return result ? result : s->backend->query_rows(s, query, each, context, error);
 }

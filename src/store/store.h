@@ -19,6 +19,8 @@ typedef struct store store;
 /* Opens by location (see annal_open). `options` has every default filled in and must outlive the store, as must `env`.
  * Makes or migrates the tables unless no_create or read_only say otherwise; adds indexes for newly declared fields. */
 int store_open(const base_env *env, const char *location, const annal_options *options, store **out, annal_error *error);
+/* In a child of the process that opened it: leaves everything as it is, for the parent goes on with it. All other calls on an
+ * inherited store, its cursors, followers and transactions are `misuse` there. */
 void store_close(store *s);
 
 /* Fields that have an index: those of these options and those that earlier openings declared. */

@@ -156,13 +156,15 @@ int result_finish(result_builder *b, annal_error *error) {
 
 int store_begin(store *s, store_transaction **out, annal_error *error) {
   *out = NULL;
+  int code = store_check_own(s, error);
+  if (code) return code;
   if (s->options->read_only) return error_set(error, ANNAL_MISUSE, NULL, "the store was opened read-only");
   store_transaction *t = base_calloc(s->env, 1, sizeof *t);
   if (!t) return error_memory(error);
   t->store = s;
   t->interrupts = atomic_load(&s->interrupts);
   result_init(&t->result, s->env);
-  int code = s->backend->session(s, &t->session, error);
+  code = s->backend->session(s, &t->session, error);
   if (code) base_free(s->env, t);
   else *out = t;
   return code;
@@ -176,6 +178,8 @@ static int fail(store_transaction *t, const annal_error *error) {
 }
 
 static int check_open(store_transaction *t, annal_error *error) {
+  int own = store_check_own(t->store, error);
+  if (own) return own;
   if (!t->over && atomic_load(&t->store->interrupts) != t->interrupts) {
     error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted");
     return fail(t, error);
@@ -323,7 +327,7 @@ int store_transaction_commit(store_transaction *t, store_status *statuses, bool 
 }
 
 void store_transaction_end(store_transaction *t) {
-  if (!t) return;
+  if (!t || !store_is_own(t->store)) return;
   const base_env *env = t->store->env;
   t->session->backend->close(t->session);
   for (size_t i = 0; i < t->save_count; i++) free_staged(env, t->saves[i]);
