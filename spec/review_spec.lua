@@ -72,3 +72,26 @@ describe("t.enum", function()
     end
   end)
 end)
+
+describe("the place of an error", function()
+  local store
+  before_each(function() store = annal.open ":memory:" end)
+  after_each(function() store:close() end)
+
+  it("counts events from 1", function()
+    store:save_event { id = "a", type = "E", data = { n = 1 } }
+    local function save() store:save_events { { id = "a", type = "E", data = { n = 2 } }, { type = "E", data = {} } } end
+    assert.equal("events[1].id", expect.error("duplicate", save).where)
+  end)
+
+  it("is written as the caller wrote it", function()
+    local long = ("x"):rep(600)
+    local function where(action) return expect.error("invalid", action).where end
+    assert.equal("types", where(function() store:events { types = long } end))
+    assert.equal("data.k", where(function() store:events { data = { k = long } } end))
+    assert.equal("data.k", where(function() store:get_event_stream(nil, { data = { k = long } }) end))
+    assert.equal("types", where(function() store:get_latest_event(long) end))
+    assert.equal("data.k", where(function() store:follow { data = { k = long }, timeout = 0 } end))
+    assert.equal("streams[1].data.k", where(function() store:events { streams = { { data = { k = long } } } } end))
+  end)
+end)

@@ -21,6 +21,10 @@ struct annal_store {
   script_app *app; /* the generation in force, under app_lock; NULL without scripts */
 };
 
+/* A selection of one stream that its caller did not call a stream (types = …, --type): the error speaks of `types` or `data.k` and
+ * not of streams[1]. */
+void handle_plain_where(annal_error *error);
+
 /* Fills *out with a copy of the options, deep, every default filled in, checked (`misuse`). *memory holds what it points to. */
 int handle_copy_options(const base_env *env, const annal_options *or_null, annal_options *out, void **memory, annal_error *error);
 

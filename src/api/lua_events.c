@@ -283,11 +283,13 @@ typedef struct lua_cursor {
 static void cursor_end(face_child *child) { store_cursor_close(((lua_cursor *)child)->cursor); }
 
 /* [-0, +1, e] Begins a read on the store at 1. */
-static lua_cursor *open_cursor(lua_State *L, const annal_selection *selection) {
+static lua_cursor *open_cursor(const face_scratch *scratch, const annal_selection *selection) {
+  lua_State *L = scratch->L;
   lua_cursor *self = face_new_child(L, 1, sizeof *self, &face_cursor_class, cursor_end);
   annal_error error;
   if (store_read(self->head.store->handle->store, selection, &self->cursor, &error)) {
     self->cursor = NULL;
+    if (scratch->plain) handle_plain_where(&error);
     face_raise(L, &error);
   }
   return self;
@@ -336,7 +338,7 @@ int face_events_iterator(lua_State *L) {
   face_scratch scratch = face_scratch_open(L);
   annal_selection selection;
   face_selection(&scratch, 2, &selection);
-  open_cursor(L, &selection);
+  open_cursor(&scratch, &selection);
   lua_pushnil(L);
   lua_pushnil(L);
   lua_pushvalue(L, -3);
@@ -344,8 +346,9 @@ int face_events_iterator(lua_State *L) {
 }
 
 /* [-0, +1, e] All events of a selection as a list. */
-static void push_all(lua_State *L, const annal_selection *selection) {
-  lua_cursor *self = open_cursor(L, selection);
+static void push_all(const face_scratch *scratch, const annal_selection *selection) {
+  lua_State *L = scratch->L;
+  lua_cursor *self = open_cursor(scratch, selection);
   lua_newtable(L);
   const annal_event *event;
   for (lua_Integer i = 1; (event = next_event(L, self)); i++) {
@@ -359,7 +362,7 @@ int face_get_latest_event(lua_State *L) {
   face_scratch scratch = face_scratch_open(L);
   annal_selection selection;
   face_stream_selection(&scratch, 2, 3, true, &selection);
-  push_all(L, &selection);
+  push_all(&scratch, &selection);
   lua_rawgeti(L, -1, 1);
   return 1;
 }
@@ -368,7 +371,7 @@ int face_get_event_stream(lua_State *L) {
   face_scratch scratch = face_scratch_open(L);
   annal_selection selection;
   face_stream_selection(&scratch, 2, 3, false, &selection);
-  push_all(L, &selection);
+  push_all(&scratch, &selection);
   return 1;
 }
 
@@ -376,6 +379,6 @@ int face_get_event_streams(lua_State *L) {
   face_scratch scratch = face_scratch_open(L);
   annal_selection selection = {.size = sizeof selection};
   selection.streams = face_streams(&scratch, 2, "streams", false, &selection.stream_count);
-  push_all(L, &selection);
+  push_all(&scratch, &selection);
   return 1;
 }

@@ -42,6 +42,7 @@ typedef struct face_scratch {
   lua_State *L;
   int anchor;
   lua_Integer kept;
+  bool plain; /* the selection that was read is of one stream that is not called so: see handle_plain_where */
 } face_scratch;
 
 /* [-0, +1, m] */

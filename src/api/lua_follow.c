@@ -64,6 +64,7 @@ int face_follow(lua_State *L) {
   annal_error error;
   if (store_follow(self->head.store->handle->store, &selection, &self->follower, &error)) {
     self->follower = NULL;
+    if (scratch.plain) handle_plain_where(&error);
     return face_raise(L, &error);
   }
   lua_pushnil(L);

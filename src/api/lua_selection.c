@@ -219,6 +219,7 @@ static void read_selected(face_scratch *scratch, int index, annal_selection *sel
   annal_stream *one = face_room(scratch, 1, sizeof *one);
   bool said = read_stream_parts(scratch, index, "", one);
   if (said) {
+    scratch->plain = true;
     selection->streams = one;
     selection->stream_count = 1;
   }
@@ -272,6 +273,7 @@ void face_stream_selection(face_scratch *scratch, int types, int options, bool l
     if (!latest) read_bounds(scratch, options, selection);
   }
   if (stream->type_count || stream->data_count) {
+    scratch->plain = true;
     selection->streams = stream;
     selection->stream_count = 1;
   }

@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include <math.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 int handle_sized(const void *in, void *out, size_t out_size, const char *what, annal_error *error) {
@@ -18,6 +19,15 @@ int handle_sized(const void *in, void *out, size_t out_size, const char *what, a
   memcpy(out, in, size);
   memcpy(out, &out_size, sizeof out_size);
   return ANNAL_OK;
+}
+
+void handle_plain_where(annal_error *error) {
+  static const char stream[] = "streams[1]";
+  const char *rest = error->where + sizeof stream - 1;
+  if (strcmp(error->where, "streams") == 0) error->where[0] = 0; /* too much in all, of types and values together */
+  else if (strcmp(error->where, stream) == 0) snprintf(error->where, sizeof error->where, "types");
+  else if (strncmp(error->where, stream, sizeof stream - 1) == 0 && *rest == '.')
+    memmove(error->where, rest + 1, strlen(rest + 1) + 1);
 }
 
 /* ---- Checking ---------------------------------------------------------------------------------------------------------- */

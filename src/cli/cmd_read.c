@@ -1,5 +1,6 @@
 /* annal events, annal export: the log. Role: the public API's annal_read and annal_follow; memory stays flat whatever the log's
  * length. */
+#include "api/handle.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "cli.h"
@@ -102,6 +103,12 @@ static void end_reading(reading *r) {
   buf_free(&r->metadata);
 }
 
+/* What is selected was said by --type and --data. */
+static int fail_read(cli *c, annal_error *error) {
+  handle_plain_where(error);
+  return cli_fail(c, error);
+}
+
 static int read_events(cli *c, const annal_selection *selection, bool people) {
   annal_error error;
   reading r = {0};
@@ -130,7 +137,7 @@ static int follow_events(cli *c, const annal_selection *selection) {
   reading r = {.shown = true};
   begin_reading(&r, c);
   int failed = annal_follow(c->store, selection, 0, each_followed, &r, &error);
-  if (failed && !r.code && !cli_interrupted()) r.code = cli_fail(c, &error);
+  if (failed && !r.code && !cli_interrupted()) r.code = fail_read(c, &error);
   end_reading(&r);
   return r.code;
 }

@@ -39,7 +39,7 @@ int store_fail_no_event(annal_error *error, const char *id) {
 
 static const char *event_where(char where[48], const char *field, size_t number, size_t count) {
   if (count == 1) snprintf(where, 48, "%s", field);
-  else snprintf(where, 48, "events[%zu].%s", number, field);
+  else snprintf(where, 48, "events[%zu].%s", number + 1, field);
   return where;
 }
 

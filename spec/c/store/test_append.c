@@ -77,7 +77,7 @@ static void import_keeps_times_that_are_in_order(void **state) {
   events[0].created_at = 1001;
   events[1].created_at = 999;
   assert_fails(store_append(f->store, &save, &test_error), ANNAL_INVALID, "before that of the previous event");
-  assert_string_equal(test_error.where, "events[1].created_at");
+  assert_string_equal(test_error.where, "events[2].created_at");
   events[0].created_at = 999;
   assert_fails(store_append(f->store, &save, &test_error), ANNAL_INVALID, "1970-01-01T00:00:00.001000Z");
   events[0].created_at = 1001;
