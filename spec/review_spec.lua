@@ -2,6 +2,7 @@
 local annal = require "annal"
 local apps = require "support.apps"
 local expect = require "support.expect"
+local stores = require "support.stores"
 
 describe("include", function()
   it("without a name says that a name is missing", function()
@@ -93,5 +94,21 @@ describe("the place of an error", function()
     assert.equal("types", where(function() store:get_latest_event(long) end))
     assert.equal("data.k", where(function() store:follow { data = { k = long }, timeout = 0 } end))
     assert.equal("streams[1].data.k", where(function() store:events { streams = { { data = { k = long } } } } end))
+  end)
+end)
+
+stores.each(_ENV, "a field whose stored values are too long", function(place)
+  it("cannot be declared", function()
+    local store = place():open()
+    store:save_event { id = "a", type = "E", data = { k = ("x"):rep(512), n = 1 } }
+    store:save_event { id = "b", type = "E", data = { k = ("é"):rep(257), n = 2 } }
+    store:save_event { id = "c", type = "E", data = { k = ("x"):rep(10000), n = 3 } }
+    store:save_projection { type = "P", id = "p", data = { v = ("x"):rep(600) }, latest_event_id = "b" }
+    store:close()
+    local problem = expect.error("invalid", '"b" at position 2', "514 bytes", function() place():open { data_indexes = { "n", "k" } } end)
+    assert.equal("k", problem.where)
+    problem = expect.error("invalid", 'row "p" at position 2', "600 bytes", function() place():open { projection_indexes = { "v" } } end)
+    assert.equal("v", problem.where)
+    assert.equal(3, #place():open({ data_indexes = { "n" } }):get_event_stream("E"))
   end)
 end)

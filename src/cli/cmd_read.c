@@ -115,7 +115,7 @@ static int read_events(cli *c, const annal_selection *selection, bool people) {
   begin_reading(&r, c);
   int failed = annal_read(c->store, selection, people ? each_for_people : each_document, &r, &error);
   if (people && !r.code && !failed) r.code = flush_piece(&r);
-  if (failed && !r.code) r.code = cli_fail(c, &error);
+  if (failed && !r.code) r.code = fail_read(c, &error);
   end_reading(&r);
   return r.code;
 }

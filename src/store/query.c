@@ -1,7 +1,9 @@
 /* Selections as SQL; see query.h. Used by both backends; knows neither. */
 #include "store/query.h"
 
+#include "base/error.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include <string.h>
 
 void query_init(query *q, const base_env *env, const query_dialect *dialect) {
@@ -216,4 +218,31 @@ void query_select_events(query *q, const char *columns, const char *table, const
   add_order(q, "p.position", &bounds);
   query_text(q, ") ORDER BY e.position");
   query_text(q, bounds.order);
+}
+
+/* ---- Before a field is declared ---------------------------------------------------------------------------------------- */
+
+static void add_bytes(query *q, const char *field, const char *open, const char *close) {
+  query_text(q, open);
+  q->dialect->field(&q->sql, "t.data", field);
+  query_text(q, close);
+}
+
+void query_select_long(query *q, const char *table, const char *field, const char *open, const char *close) {
+  query_text(q, "SELECT t.position, t.id, ");
+  add_bytes(q, field, open, close);
+  query_text(q, " FROM ");
+  query_text(q, table);
+  query_text(q, " t WHERE ");
+  add_bytes(q, field, open, close);
+  buf_printf(&q->sql, " > %d ORDER BY t.position LIMIT 1", LIMIT_VALUE_BYTES);
+  q->failed |= q->sql.failed;
+}
+
+int query_fail_long(annal_error *error, bool on_events, const char *field, int64_t position, const char *id, int64_t bytes) {
+  char shown[96];
+  return error_set(error, ANNAL_INVALID, field,
+                   "the field %s cannot be declared: in the %s \"%s\" at position %lld it has %lld bytes, at most %d are allowed",
+                   field, on_events ? "event" : "row", text_show(id, shown), (long long)position, (long long)bytes,
+                   LIMIT_VALUE_BYTES);
 }

@@ -60,4 +60,9 @@ void query_add_fields(query *q, const char *column, const annal_field *fields, s
 void query_select_events(query *q, const char *columns, const char *table, const annal_stream *streams, size_t stream_count,
                          int64_t after, int64_t up_to, uint64_t limit, bool reverse);
 
+/* The first stored value of a field that is too long for an index: position, id, bytes. `open` and `close` stand around a text
+ * whose bytes are counted. A field is checked so before it is declared. */
+void query_select_long(query *q, const char *table, const char *field, const char *open, const char *close);
+int query_fail_long(annal_error *error, bool on_events, const char *field, int64_t position, const char *id, int64_t bytes);
+
 #endif

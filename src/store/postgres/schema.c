@@ -233,6 +233,34 @@ static int make_own_index(pg_store *s, pg_conn *conn, const annal_index *index, 
   return code;
 }
 
+/* The server would refuse a value that is too long for an index in words of its own, and those between its limit and ours not
+ * at all. */
+static int check_lengths(pg_store *s, pg_conn *conn, const pg_call *call, const found *f, bool on_events, annal_error *error) {
+  const annal_options *options = s->base.options;
+  size_t count = on_events ? options->data_index_count : options->projection_index_count;
+  int code = ANNAL_OK;
+  for (size_t i = 0; i < count && !code; i++) {
+    const char *field = on_events ? options->data_indexes[i] : options->projection_indexes[i];
+    if (!lacks_field(f, on_events ? "events" : "projections", field)) continue;
+    PGresult *result = NULL;
+    query q;
+    base_buf table;
+    buf_init(&table, s->base.env);
+    pg_add_name(&table, s->names.schema);
+    buf_char(&table, '.');
+    pg_add_name(&table, on_events ? s->names.events : s->names.projections);
+    query_init(&q, s->base.env, &pg_dialect);
+    query_select_long(&q, table.bytes ? table.bytes : "", field, "octet_length(", ")");
+    code = q.failed || table.failed ? error_memory(error) : pg_query(s, conn, q.sql.bytes, NULL, call, &result, error);
+    if (!code && PQntuples(result) > 0)
+      code = query_fail_long(error, on_events, field, pg_int(result, 0, 0), PQgetvalue(result, 0, 1), pg_int(result, 0, 2));
+    PQclear(result);
+    query_free(&q);
+    buf_free(&table);
+  }
+  return code;
+}
+
 static int extend_store(pg_store *s, pg_conn *conn, const pg_call *call, const found *f, annal_error *error) {
   const annal_options *options = s->base.options;
   base_buf sql;
@@ -241,7 +269,8 @@ static int extend_store(pg_store *s, pg_conn *conn, const pg_call *call, const f
   size_t before = sql.size;
   render_fields(&sql, s, f, "events", options->data_indexes, options->data_index_count);
   bool identifiers = sql.size > before;
-  int code = sql.failed ? error_memory(error) : ANNAL_OK;
+  int code = sql.failed ? error_memory(error) : check_lengths(s, conn, call, f, true, error);
+  if (!code) code = check_lengths(s, conn, call, f, false, error);
   if (!code && sql.size > 0) code = pg_script(s, conn, sql.bytes, call, error);
   if (!code && identifiers) code = remake_functions(s, conn, call, error);
   buf_free(&sql);

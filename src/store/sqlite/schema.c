@@ -268,6 +268,27 @@ typedef struct declaring {
   size_t missing;
 } declaring;
 
+/* A value that no later save would get past. */
+static int check_lengths(declaring *d, const char *on, const char *field, annal_error *error) {
+  bool on_events = strcmp(on, "events") == 0;
+  sqlite3_stmt *stmt = NULL;
+  query q;
+  query_init(&q, d->s->base.env, &sqlite_dialect);
+  query_select_long(&q, on_events ? d->names.events.bytes : d->names.projections.bytes, field, "length(CAST((", ") AS BLOB))");
+  int result = q.failed ? error_memory(error) : ANNAL_OK;
+  if (!result) {
+    int code = sqlite3_prepare_v2(d->conn->db, q.sql.bytes, -1, &stmt, NULL);
+    if (code == SQLITE_OK) code = sqlite3_step(stmt);
+    if (code == SQLITE_ROW)
+      result = query_fail_long(error, on_events, field, sqlite3_column_int64(stmt, 0), (const char *)sqlite3_column_text(stmt, 1),
+                               sqlite3_column_int64(stmt, 2));
+    else if (code != SQLITE_DONE) result = sqlite_fail(d->conn, code, error);
+    sqlite3_finalize(stmt);
+  }
+  query_free(&q);
+  return result;
+}
+
 static int declare_fields(declaring *d, const char *on, const char *prefix, const char *file, const char *const *fields,
                           size_t count, annal_error *error) {
   for (size_t i = 0; i < count; i++) {
@@ -277,6 +298,8 @@ static int declare_fields(declaring *d, const char *on, const char *prefix, cons
     if (there) continue;
     d->missing++;
     if (!d->make) continue;
+    result = check_lengths(d, on, fields[i], error);
+    if (result) return result;
     names_set_field(&d->names, on, fields[i]);
     result = run_file(d->s, d->conn, &d->names, file, error);
     if (result) return result;
