@@ -93,7 +93,7 @@ describe("a role without rights", function()
     for line in said:gmatch "[^\n]+" do lines[#lines + 1] = line end
     assert.equal(3, #lines, said)
     for number = 1, 2 do
-      assert.is_truthy(lines[number]:match "^false%s+misuse%s", lines[number])
+      assert.is_truthy(lines[number]:match "^false%s+unavailable%s", lines[number])
       assert.is_truthy(lines[number]:find("grant usage on schema", 1, true), lines[number])
     end
     assert.is_truthy(lines[3]:find("may not make a store there", 1, true), lines[3])
