@@ -34,7 +34,8 @@ describe("values that are handed in", function()
   end)
 
   it("are no options where a method has none", function()
-    local problem = expect.error("misuse", '"saved" is no option of store:view', function() store:view("P", "a", { saved = true }) end)
+    local problem = expect.error("misuse", '"saved" is no option of store:view',
+      function() store:view("P", "a", { saved = true }) end)
     assert.is_nil(problem.message:find ":%s*$")
   end)
 
@@ -67,7 +68,8 @@ describe("t.enum", function()
   it("refuses a hole", function()
     for _, values in ipairs { "'a', nil, 'b'", "[1] = 'a', [2] = 'b', [4] = 'c'", "[0] = 'z', 'a'" } do
       local directory = apps.write { ["app.lua"] = "event 'E' { e = t.enum { " .. values .. " } }" }
-      local ok, problem = pcall(expect.error, "script", "t.enum has a hole", function() annal.open(":memory:", { app = directory }) end)
+      local ok, problem = pcall(expect.error, "script", "t.enum has a hole",
+        function() annal.open(":memory:", { app = directory }) end)
       apps.remove(directory)
       assert(ok, problem)
     end
@@ -105,9 +107,11 @@ stores.each(_ENV, "a field whose stored values are too long", function(place)
     store:save_event { id = "c", type = "E", data = { k = ("x"):rep(10000), n = 3 } }
     store:save_projection { type = "P", id = "p", data = { v = ("x"):rep(600) }, latest_event_id = "b" }
     store:close()
-    local problem = expect.error("invalid", '"b" at position 2', "514 bytes", function() place():open { data_indexes = { "n", "k" } } end)
+    local problem = expect.error("invalid", '"b" at position 2', "514 bytes",
+      function() place():open { data_indexes = { "n", "k" } } end)
     assert.equal("k", problem.where)
-    problem = expect.error("invalid", 'row "p" at position 2', "600 bytes", function() place():open { projection_indexes = { "v" } } end)
+    problem = expect.error("invalid", 'row "p" at position 2', "600 bytes",
+      function() place():open { projection_indexes = { "v" } } end)
     assert.equal("v", problem.where)
     assert.equal(3, #place():open({ data_indexes = { "n" } }):get_event_stream("E"))
   end)
