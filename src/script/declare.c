@@ -349,6 +349,7 @@ static int helper_value_fault(lua_State *L) {
   base_buf *scratch = &state_of(L)->scratch;
   buf_clear(scratch);
   if (json_encode(L, 1, JSON_TREE | JSON_NO_NUL, scratch, &error) == 0) return 0;
+  if (error.code == ANNAL_UNAVAILABLE) return state_fail(L, &error); /* no memory: that is no fault of the value's */
   lua_pushstring(L, error.message);
   lua_pushstring(L, error.where);
   return 2;
