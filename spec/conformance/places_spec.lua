@@ -114,7 +114,7 @@ describe("a role without rights", function()
     local id, code, writer = said:match "^([^\n]+)\n([^\n]+)\n([^\n]+)$"
     assert.equal(event.id, id)
     assert.equal("misuse", code)
-    assert.is_truthy(writer:match "^false%s+misuse%s.*[Gg]rant", writer)
+    assert.is_truthy(writer:match "^false%s+unavailable%s.*[Gg]rant", writer)
     assert.equal(1, place:count "events")
     place:remove()
     admin(("drop owned by %s; drop role %s"):format(role, role))
