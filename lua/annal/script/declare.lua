@@ -167,8 +167,9 @@ local function check_streams(where, what, record, definition)
   if type(record.keep) ~= "string" or not keeps[record.keep] then
     fail(where, "%s: keep is \"live\", \"background\" or \"inline\", not %s", what, show(record.keep))
   end
-  if record.keep ~= "live" and record.streams and not record.ids then
-    fail(where, "%s: keep = %q needs ids: a function from an event to the list of ids it belongs to", what, record.keep)
+  if record.keep ~= "live" then
+    fail(where, "%s: this version of annal keeps no projection %s yet", what,
+      record.keep == "inline" and "inline" or "in the background")
   end
 end
 

@@ -145,7 +145,7 @@ static void projections_are_checked(void **unused) {
       {EVENT "projection 'P' { " ON ", streams = {} }", "app.lua:2", "streams is a function, not a table"},
       {EVENT "projection 'P' { " ON ", ids = function() end }", "app.lua:2", "ids goes with streams"},
       {EVENT "projection 'P' { " ON ", keep = 'background', streams = function() end }", "app.lua:2",
-       "keep = \"background\" needs ids"},
+       "keeps no projection in the background yet"},
       {EVENT "projection 'P' { " ON ", shape = 5 }", "app.lua:2", "projection P: shape is a table of types, not 5"},
       {EVENT "projection 'P' { " ON ", shape = { a = 5 } }", "app.lua:2", "projection P: shape.a is 5, not a type"},
       {EVENT "projection 'P' { " ON " }\nprojection 'P' { " ON " }", "app.lua:3",
@@ -163,10 +163,10 @@ static void what_is_declared_comes_out(void **unused) {
   (void)unused;
   script_app *app =
       app_of_text("event 'B' { o = t.integer }\nevent 'A' { o = t.integer, p = t.string }\nevent 'C' { p = t.string }\n"
-                  "projection 'MANY' { by = { A = 'o', B = 'o', C = 'p' }, init = 0, keep = 'inline',\n"
+                  "projection 'MANY' { by = { A = 'o', B = 'o', C = 'p' }, init = 0, keep = 'live',\n"
                   "  on = { C = function() end, A = function() end, B = function() end } }\n"
                   "projection 'ALL' { init = null, on = { A = function() end }, version = 12, shape = t.map(t.any) }\n"
-                  "projection 'MULTI' { init = {}, on = { A = function() end }, keep = 'background',\n"
+                  "projection 'MULTI' { init = {}, on = { A = function() end },\n"
                   "  streams = function() end, ids = function() end }");
   size_t count;
   const script_projection *all = script_projections(app, &count);
@@ -177,7 +177,7 @@ static void what_is_declared_comes_out(void **unused) {
   assert_string_equal(all[0].where, "app.lua:6");
   const script_projection *many = &all[1];
   assert_string_equal(many->name, "MANY");
-  assert_int_equal(many->keep, SCRIPT_KEEP_INLINE);
+  assert_int_equal(many->keep, SCRIPT_KEEP_LIVE);
   assert_int_equal(many->by_count, 2);
   assert_string_equal(many->by[0].identifier, "o");
   assert_int_equal(many->by[0].type_count, 2);
@@ -185,7 +185,7 @@ static void what_is_declared_comes_out(void **unused) {
   assert_string_equal(many->by[0].types[1], "B");
   assert_string_equal(many->by[1].identifier, "p");
   assert_true(all[2].has_streams);
-  assert_int_equal(all[2].keep, SCRIPT_KEEP_BACKGROUND);
+  assert_int_equal(all[2].keep, SCRIPT_KEEP_LIVE);
   assert_null(script_find_projection(app, "MANYX"));
   script_release(app);
 }

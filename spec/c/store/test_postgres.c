@@ -657,7 +657,8 @@ static void other_encodings_are_refused(void **state) {
   store *s;
   char name[64], sql[256], more[128];
   snprintf(name, sizeof name, "annal_ascii_%ld", (long)getpid());
-  snprintf(sql, sizeof sql, "create database %s template template0 encoding 'SQL_ASCII' locale 'C'", name);
+  snprintf(sql, sizeof sql, "create database %s template template0 encoding 'SQL_ASCII' locale 'C'%s", name,
+           PQserverVersion(conn) >= 150000 ? " locale_provider 'libc'" : "");
   run(conn, sql);
   snprintf(more, sizeof more, "dbname=%s", name);
   int result = open_with(f, more, &s);

@@ -29,6 +29,7 @@ static void lose_answer(PGconn *conn) {
   PQclear(result);
 }
 
+/* In place of libpq's, whose parameters have other names. NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
 int PQsendQueryParams(PGconn *conn, const char *command, int count, const Oid *types, const char *const *values,
                       const int *lengths, const int *formats, int format) {
   int (*real)(PGconn *, const char *, int, const Oid *, const char *const *, const int *, const int *, int);
