@@ -269,7 +269,7 @@ stores.each(_ENV, "a transaction", function(place, kind)
       expect.error("misuse", "ends with its function", function() tx:close() end)
       expect.error("misuse", "params[1]", function() tx:execute("SELECT $1", { {} }) end)
       expect.error("misuse", "without holes", function() tx:execute("SELECT $1", { nil, 2 }) end)
-      expect.error("misuse", "float", function() tx:execute("SELECT $1", { 1 / 0 }) end)
+      expect.error("misuse", "infinity", function() tx:execute("SELECT $1", { 1 / 0 }) end)
       expect.error("invalid", "NUL", function() tx:execute("SELECT $1", { "a\0b" }) end)
       expect.error("misuse", "colon", function() tx.execute "SELECT 1" end)
       insert(tx, 1, "one") -- none of this has ended it
