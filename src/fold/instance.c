@@ -150,6 +150,7 @@ static void adopt(fold_instance *instance, base_buf *state, int64_t position, co
 
 /* A state that a read continues, and the read. */
 typedef struct start {
+  int64_t up_to; /* no event above this position counts; FOLD_NO_BOUND: all do */
   store_cursor *cursor;
   store_page page;   /* read from the cursor and not yet folded */
   const char *bytes; /* the state; NULL: the initial one */
@@ -169,7 +170,10 @@ static int check_start(start *s, bool *sound, annal_error *error) {
   if (!*sound) return ANNAL_OK;
   s->page.events++;
   s->page.count--;
-  return s->page.count > 0 ? ANNAL_OK : store_cursor_next(s->cursor, &s->page, error);
+  if (s->page.count == 0) code = store_cursor_next(s->cursor, &s->page, error);
+  if (code) return code;
+  fold_cut(s->page.events, &s->page.count, s->up_to);
+  return ANNAL_OK;
 }
 
 /* A saved row with nothing newer: it is taken as it stands and no script runs. */
@@ -199,7 +203,7 @@ static int fold_start(fold_instance *instance, const start *s, bool *unfit, anna
   fold_run run = {.bytes = s->bytes,
                   .size = s->size,
                   .out = &state,
-                  .source = {.events = s->page.events, .count = s->page.count, .cursor = s->cursor},
+                  .source = {.events = s->page.events, .count = s->page.count, .cursor = s->cursor, .up_to = s->up_to},
                   .position = s->position};
   snprintf(run.event_id, sizeof run.event_id, "%s", s->event_id ? s->event_id : "");
   int code = run_in_state(instance, fold_run_events, &run, error);
@@ -209,16 +213,19 @@ static int fold_start(fold_instance *instance, const start *s, bool *unfit, anna
   return code;
 }
 
-static int read_events(fold_instance *instance, int64_t after, store_cursor **cursor, annal_error *error) {
-  annal_selection selection = {
-      .size = sizeof selection, .streams = instance->streams.streams, .stream_count = instance->streams.count, .after = after};
+static int read_events(fold_instance *instance, int64_t after, int64_t up_to, store_cursor **cursor, annal_error *error) {
+  annal_selection selection = {.size = sizeof selection,
+                               .streams = instance->streams.streams,
+                               .stream_count = instance->streams.count,
+                               .after = after,
+                               .before = up_to == FOLD_NO_BOUND ? 0 : up_to + 1};
   return store_read(instance->context.store, &selection, cursor, error);
 }
 
-static int read_from_first(fold_instance *instance, annal_error *error) {
-  start s = {0};
+static int read_from_first(fold_instance *instance, int64_t up_to, annal_error *error) {
+  start s = {.up_to = up_to};
   bool unfit = false;
-  int code = read_events(instance, 0, &s.cursor, error);
+  int code = read_events(instance, 0, up_to, &s.cursor, error);
   if (!code) code = fold_start(instance, &s, &unfit, error);
   store_cursor_close(s.cursor);
   return code;
@@ -235,14 +242,18 @@ static int read_on(fold_instance *instance, start *s, bool *done, annal_error *e
   return unfit ? ANNAL_OK : code;
 }
 
-/* Reads for the first time: from the saved row where there is one by the same code. */
-static int read_saved(fold_instance *instance, bool *done, annal_error *error) {
-  start s = {0};
+/* Reads for the first time: from the saved row where there is one by the same code, and none that is newer than is asked for. */
+static int read_saved(fold_instance *instance, int64_t up_to, bool *done, annal_error *error) {
+  start s = {.up_to = up_to};
   store_row row;
   const script_projection *projection = instance->projection;
   int code = store_read_row(instance->context.store, projection->name, projection->fingerprint, instance->id,
                             instance->streams.streams, instance->streams.count, &row, &s.cursor, error);
   if (code) return code;
+  if (row.position > up_to) {
+    store_cursor_close(s.cursor);
+    return ANNAL_OK;
+  }
   if (row.position > 0 && row.state) {
     s.bytes = row.state;
     s.size = row.state_size;
@@ -259,21 +270,27 @@ static int read_saved(fold_instance *instance, bool *done, annal_error *error) {
   return code;
 }
 
-int fold_refresh(fold_instance *instance, annal_error *error) {
+static int refresh(fold_instance *instance, int64_t up_to, annal_error *error) {
   bool done = false;
   int code = ANNAL_OK;
-  if (instance->is_read && !instance->is_history && instance->position > 0) {
-    start s = {.bytes = instance->state.bytes,
+  bool goes_on = instance->is_read && !instance->is_history && instance->position > 0 && instance->position <= up_to;
+  if (goes_on) {
+    start s = {.up_to = up_to,
+               .bytes = instance->state.bytes,
                .size = instance->state.size,
                .position = instance->position,
                .event_id = instance->latest_event_id};
-    code = read_events(instance, instance->position - 1, &s.cursor, error);
+    code = read_events(instance, instance->position - 1, up_to, &s.cursor, error);
     if (!code) code = read_on(instance, &s, &done, error);
   } else if (instance->use_saved) {
-    code = read_saved(instance, &done, error);
+    code = read_saved(instance, up_to, &done, error);
   }
-  return code || done ? code : read_from_first(instance, error);
+  return code || done ? code : read_from_first(instance, up_to, error);
 }
+
+int fold_refresh(fold_instance *instance, annal_error *error) { return refresh(instance, FOLD_NO_BOUND, error); }
+
+int fold_refresh_at(fold_instance *instance, int64_t position, annal_error *error) { return refresh(instance, position, error); }
 
 static int read_once(fold_instance *instance, annal_error *error) {
   return instance->is_read ? ANNAL_OK : fold_refresh(instance, error);
@@ -306,7 +323,7 @@ static int run_laid(fold_instance *instance, const intake *in, const base_buf *o
   *run = (fold_run){.bytes = over ? over->bytes : NULL,
                     .size = over ? over->size : 0,
                     .out = out,
-                    .source = {.events = in->events, .count = in->count},
+                    .source = {.events = in->events, .count = in->count, .up_to = FOLD_NO_BOUND},
                     .only = instance->streams.streams,
                     .only_count = instance->streams.count};
   return run_in_state(instance, fold_run_events, run, error);

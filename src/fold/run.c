@@ -185,13 +185,24 @@ static int run_page(fold_run *run, const frame *f, const annal_event *events, si
   return code;
 }
 
+bool fold_cut(const annal_event *events, size_t *count, int64_t up_to) {
+  size_t whole = *count;
+  while (*count > 0 && events[*count - 1].position > up_to) (*count)--;
+  return *count < whole;
+}
+
 static int run_source(fold_run *run, const frame *f, annal_error *error) {
-  int code = run_page(run, f, run->source.events, run->source.count, error);
-  while (!code && run->source.cursor) {
+  const fold_source *source = &run->source;
+  size_t count = source->count;
+  bool over = fold_cut(source->events, &count, source->up_to) || !source->cursor;
+  int code = run_page(run, f, source->events, count, error);
+  while (!code && !over) {
     store_page page;
-    code = store_cursor_next(run->source.cursor, &page, error);
+    code = store_cursor_next(source->cursor, &page, error);
     if (!code && page.count == 0) break;
-    if (!code) code = run_page(run, f, page.events, page.count, error);
+    if (code) break;
+    over = fold_cut(page.events, &page.count, source->up_to);
+    code = run_page(run, f, page.events, page.count, error);
   }
   return code;
 }

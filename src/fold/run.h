@@ -6,11 +6,13 @@
 #include "script/script.h"
 #include "store/store.h"
 
-/* Where events come from: first `events`, then, if there is a cursor, its pages. */
+/* Where events come from: first `events`, then, if there is a cursor, its pages, up to the position `up_to` (inclusive). */
+#define FOLD_NO_BOUND INT64_MAX
 typedef struct fold_source {
   const annal_event *events;
   size_t count;
   store_cursor *cursor;
+  int64_t up_to; /* FOLD_NO_BOUND: all of them */
 } fold_source;
 
 /* Buffers and the cursor belong to the caller, so that an error raised in Lua leaves nothing behind. */
@@ -31,6 +33,9 @@ typedef struct fold_run {
   char event_id[65]; /* its id */
   bool unfit;        /* out: the state to begin with is not one of this projection's */
 } fold_run;
+
+/* Leaves off the events above `up_to`, which come last; whether there were any. Staged ones, at position 0, stay. */
+bool fold_cut(const annal_event *events, size_t *count, int64_t up_to);
 
 /* Folds the events of the source into the state. Errors: script, budget (the message names projection, instance and event),
  * those of the cursor; corrupt with `unfit`. */

@@ -142,30 +142,73 @@ static void try_once(place *p, const char *projection, int trial) {
   fold_close(steady);
 }
 
-static void try_many(const char *projection) {
+/* One trial of the past: views are written down as the events come, rows are saved on the way; then each is asked for again, in
+ * random order, of an instance that wanders and of new ones, over the row and from the first event. */
+static void try_past(place *p, const char *projection, int trial) {
+  char id[16], *views[STEPS + 1];
+  int64_t positions[STEPS + 1] = {0};
+  annal_error error;
+  const char *ignored;
+  snprintf(id, sizeof id, "t%d", trial);
+  fold_instance *steady = instance_of(p, projection, id, false);
+  for (int step = 0; step <= STEPS; step++) {
+    if (step > 0) put_random(p, trial);
+    if (step > 0 && pick(2)) put_random(p, 1000 + trial); /* another instance's, between them */
+    expect_ok(fold_refresh(steady, &error), &error);
+    if (step > 0 && pick(3) == 0) expect_ok(fold_save(steady, NULL, &error), &error);
+    views[step] = view_text(p, steady);
+    expect_ok(fold_position(steady, &positions[step], &ignored, &error), &error);
+  }
+  for (int look = 0; look < 3 * STEPS; look++) {
+    int step = (int)pick(STEPS + 1);
+    int64_t position;
+    fold_instance *fresh = instance_of(p, projection, id, pick(2));
+    fold_instance *both[] = {steady, fresh};
+    for (int i = 0; i < 2; i++) {
+      expect_ok(fold_refresh_at(both[i], positions[step], &error), &error);
+      char *view = view_text(p, both[i]);
+      expect_same(view, views[step], trial, step);
+      free(view);
+      expect_ok(fold_position(both[i], &position, &ignored, &error), &error);
+      assert_int_equal(position, positions[step]);
+    }
+    fold_close(fresh);
+  }
+  for (int step = 0; step <= STEPS; step++) free(views[step]);
+  fold_close(steady);
+}
+
+static void try_many(const char *projection, void (*try)(place *p, const char *projection, int trial)) {
   place p;
   place_start(&p, app);
   for (int trial = 0; trial < TRIALS; trial++) {
     seed = (uint64_t)trial * 7919 + 1;
-    try_once(&p, projection, trial);
+    try(&p, projection, trial);
   }
   place_remove(&p);
 }
 
 static void a_whole_state_is_the_same_however_often_its_fold_stopped(void **unused) {
   (void)unused;
-  try_many("WHOLE");
+  try_many("WHOLE", try_once);
 }
 
 static void fields_are_the_same_however_often_their_fold_stopped(void **unused) {
   (void)unused;
-  try_many("FIELDS");
+  try_many("FIELDS", try_once);
+}
+
+static void the_past_is_what_it_was_when_it_was_read(void **unused) {
+  (void)unused;
+  try_many("WHOLE", try_past);
+  try_many("FIELDS", try_past);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_whole_state_is_the_same_however_often_its_fold_stopped),
       cmocka_unit_test(fields_are_the_same_however_often_their_fold_stopped),
+      cmocka_unit_test(the_past_is_what_it_was_when_it_was_read),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
