@@ -1,7 +1,7 @@
 /* The C interface, annal.h, over the handle. Role: checks that pointers are there, turns results into texts, and nothing more. */
 #include "annal.h"
 
-#include "api/handle.h"
+#include "api/reader.h"
 #include "base/error.h"
 #include "json/json.h"
 #include <stdio.h>
@@ -120,13 +120,12 @@ int annal_save(annal_store *handle, const annal_event *events, size_t count, con
   return ended(code, error);
 }
 
-static int read_pages(store_cursor *cursor, annal_each *each, void *context, annal_error *error) {
-  store_page page;
+/* Until there is nothing more, or the callback has had enough. */
+static int read_events(handle_reader *reader, double idle_seconds, annal_each *each, void *context, annal_error *error) {
   for (;;) {
-    int code = store_cursor_next(cursor, &page, error);
-    if (code || page.count == 0) return code;
-    for (size_t i = 0; i < page.count; i++)
-      if (each(context, &page.events[i])) return ANNAL_OK;
+    const annal_event *event;
+    int code = handle_reader_next(reader, idle_seconds, &event, error);
+    if (code || !event || each(context, event)) return code;
   }
 }
 
@@ -135,26 +134,12 @@ int annal_read(annal_store *handle, const annal_selection *selection, annal_each
   if (!handle) return missing("the store", error);
   if (!selection || !each) return missing(selection ? "the callback" : "the selection", error);
   annal_selection given;
-  store_cursor *cursor = NULL;
+  handle_reader *reader = NULL;
   int code = handle_sized(selection, &given, sizeof given, "annal_selection", error);
-  if (!code) code = store_read(handle->store, &given, &cursor, error);
-  if (!code) code = read_pages(cursor, each, context, error);
-  store_cursor_close(cursor);
+  if (!code) code = handle_read(handle, &given, &reader, error);
+  if (!code) code = read_events(reader, 0, each, context, error);
+  handle_reader_close(reader);
   return ended(code, error);
-}
-
-/* Far enough away to be for ever, near enough that sums do not overflow. */
-#define FOR_EVER (INT64_MAX / 4)
-
-static int follow_pages(store_follower *follower, double idle_seconds, annal_each *each, void *context, annal_error *error) {
-  for (;;) {
-    int64_t deadline = idle_seconds > 0 && idle_seconds < 1e9 ? base_monotonic() + (int64_t)(idle_seconds * 1e6) : FOR_EVER;
-    store_page page;
-    int code = store_follower_next(follower, deadline, &page, error);
-    if (code || page.count == 0) return code;
-    for (size_t i = 0; i < page.count; i++)
-      if (each(context, &page.events[i])) return ANNAL_OK;
-  }
 }
 
 int annal_follow(annal_store *handle, const annal_selection *selection, double idle_seconds, annal_each *each, void *context,
@@ -163,11 +148,11 @@ int annal_follow(annal_store *handle, const annal_selection *selection, double i
   if (!handle) return missing("the store", error);
   if (!selection || !each) return missing(selection ? "the callback" : "the selection", error);
   annal_selection given;
-  store_follower *follower = NULL;
+  handle_reader *reader = NULL;
   int code = handle_sized(selection, &given, sizeof given, "annal_selection", error);
-  if (!code) code = store_follow(handle->store, &given, &follower, error);
-  if (!code) code = follow_pages(follower, idle_seconds, each, context, error);
-  store_follower_close(follower);
+  if (!code) code = handle_follow(handle, &given, &reader, error);
+  if (!code) code = read_events(reader, idle_seconds > 0 ? idle_seconds : -1, each, context, error);
+  handle_reader_close(reader);
   return ended(code, error);
 }
 

@@ -43,7 +43,11 @@ void handle_close(annal_store *handle) {
 
 int handle_load(annal_store *handle, const char *directory, annal_error *error) {
   if (!directory || !*directory) return error_set(error, ANNAL_MISUSE, NULL, "the directory of scripts is missing");
-  script_options options = {.budget = handle->options.budget, .memory = handle->options.memory};
+  const store_fields *fields = store_event_fields(handle->store);
+  script_options options = {.budget = handle->options.budget,
+                            .memory = handle->options.memory,
+                            .identifiers = (const char *const *)fields->names,
+                            .identifier_count = fields->count};
   script_app *app;
   int code = script_load(&handle->env, &options, directory, &app, error);
   if (code) return code;

@@ -55,6 +55,9 @@ typedef struct handle_batch {
 /* Copies and checks; nothing is stored. *batch needs no preparation and is to be freed on success only. Errors name the event
  * ("events[2].data.quantity"), a single event without the index; misuse without events, duplicate for an id given twice. */
 int handle_prepare(annal_store *handle, const annal_event *events, size_t count, handle_batch *batch, annal_error *error);
+/* The same for events that were stored elsewhere: those of older versions are taken too. Their upgraded form is checked, and they stay
+ * as they are. */
+int handle_prepare_import(annal_store *handle, const annal_event *events, size_t count, handle_batch *batch, annal_error *error);
 /* Stores what was prepared: positions and times are filled in. When the outcome is unknown (error->in_doubt) the ids of the batch
  * are those to save again. */
 int handle_store(annal_store *handle, handle_batch *batch, const annal_condition *or_null, annal_error *error);

@@ -1,6 +1,7 @@
 /* Events in Lua: as tables in and out, saving them, reading them as lists and one by one. */
 #include "api/lua_face.h"
 
+#include "api/reader.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "json/json_lua.h"
@@ -274,21 +275,18 @@ int face_save_validated(lua_State *L) {
 
 typedef struct lua_cursor {
   face_child head;
-  store_cursor *cursor;
-  store_page page;
-  size_t at; /* events of the page that were handed out */
+  handle_reader *reader;
   bool done;
 } lua_cursor;
 
-static void cursor_end(face_child *child) { store_cursor_close(((lua_cursor *)child)->cursor); }
+static void cursor_end(face_child *child) { handle_reader_close(((lua_cursor *)child)->reader); }
 
 /* [-0, +1, e] Begins a read on the store at 1. */
 static lua_cursor *open_cursor(const face_scratch *scratch, const annal_selection *selection) {
   lua_State *L = scratch->L;
   lua_cursor *self = face_new_child(L, 1, sizeof *self, &face_cursor_class, cursor_end);
   annal_error error;
-  if (store_read(self->head.store->handle->store, selection, &self->cursor, &error)) {
-    self->cursor = NULL;
+  if (handle_read(self->head.store->handle, selection, &self->reader, &error)) {
     if (scratch->plain) handle_plain_where(&error);
     face_raise(L, &error);
   }
@@ -299,20 +297,14 @@ static lua_cursor *open_cursor(const face_scratch *scratch, const annal_selectio
  * ended, or to try again in the middle, would hide events. */
 static const annal_event *next_event(lua_State *L, lua_cursor *self) {
   if (self->done) return NULL;
-  if (self->at == self->page.count) {
-    annal_error error;
-    self->at = 0;
-    self->page = (store_page){0};
-    if (store_cursor_next(self->cursor, &self->page, &error)) {
-      face_end_child(&self->head);
-      face_raise(L, &error);
-    }
-    if (self->page.count == 0) {
-      self->done = true;
-      return NULL;
-    }
+  annal_error error;
+  const annal_event *event;
+  if (handle_reader_next(self->reader, 0, &event, &error)) {
+    face_end_child(&self->head);
+    face_raise(L, &error);
   }
-  return &self->page.events[self->at++];
+  self->done = !event;
+  return event;
 }
 
 static int cursor_next(lua_State *L) {

@@ -1,40 +1,27 @@
 /* Following in Lua: `for event in store:follow { … } do … end`. */
 #include "api/lua_face.h"
 
-#include "base/error.h"
+#include "api/reader.h"
 #include <lauxlib.h>
 
 typedef struct lua_follower {
   face_child head;
-  store_follower *follower;
-  store_page page;
-  size_t at;           /* events of the page that were handed out */
-  double idle_seconds; /* negative: it waits for ever */
+  handle_reader *reader;
+  const annal_event *event; /* that was not handed out yet; NULL: the next one is to be taken */
+  double idle_seconds;      /* negative: it waits for ever */
 } lua_follower;
 
-/* Far enough away to be for ever, near enough that sums do not overflow. */
-#define FOR_EVER (INT64_MAX / 4)
+static void follower_end(face_child *child) { handle_reader_close(((lua_follower *)child)->reader); }
 
-static void follower_end(face_child *child) { store_follower_close(((lua_follower *)child)->follower); }
-
-/* [-1, +1, e] The next event, waiting for it; nil when none came in time. A page is taken anew only when all of the last one was
- * handed out, and after an error from the same place: a caller that catches `unavailable` may go on and misses nothing. */
+/* [-1, +1, e] The next event, waiting for it; nil when none came in time. After an error it goes on from the same place: a caller
+ * that catches `unavailable`, or lack of memory, may go on and misses nothing. */
 static int follower_next(lua_State *L) {
   lua_follower *self = lua_touserdata(L, 1);
-  if (self->at == self->page.count) {
-    annal_error error;
-    self->at = 0;
-    self->page = (store_page){0};
-    int64_t deadline =
-        self->idle_seconds >= 0 && self->idle_seconds < 1e9 ? base_monotonic() + (int64_t)(self->idle_seconds * 1e6) : FOR_EVER;
-    if (store_follower_next(self->follower, deadline, &self->page, &error)) return face_raise(L, &error);
-    if (self->page.count == 0) {
-      lua_pushnil(L);
-      return 1;
-    }
-  }
-  face_push_event(L, &self->page.events[self->at]);
-  self->at++;
+  annal_error error;
+  if (!self->event && handle_reader_next(self->reader, self->idle_seconds, &self->event, &error)) return face_raise(L, &error);
+  if (self->event) face_push_event(L, self->event);
+  else lua_pushnil(L);
+  self->event = NULL;
   return 1;
 }
 
@@ -62,8 +49,7 @@ int face_follow(lua_State *L) {
   lua_follower *self = face_new_child(L, 1, sizeof *self, &face_follower_class, follower_end);
   self->idle_seconds = idle_seconds;
   annal_error error;
-  if (store_follow(self->head.store->handle->store, &selection, &self->follower, &error)) {
-    self->follower = NULL;
+  if (handle_follow(self->head.store->handle, &selection, &self->reader, &error)) {
     if (scratch.plain) handle_plain_where(&error);
     return face_raise(L, &error);
   }

@@ -53,13 +53,15 @@ static int take_in(script_state *state, const annal_event *events, size_t count,
   return code;
 }
 
-int handle_prepare(annal_store *handle, const annal_event *events, size_t count, handle_batch *batch, annal_error *error) {
+static int prepare(annal_store *handle, const annal_event *events, size_t count, bool takes_older, handle_batch *batch,
+                   annal_error *error) {
   *batch = (handle_batch){.env = &handle->env};
   if (count == 0 || !events) return error_set(error, ANNAL_MISUSE, NULL, "there are no events to save");
   script_app *app = handle_app(handle);
   script_state *state = NULL;
   int code = intake_init(&batch->intake, &handle->env, count, error);
   batch->intake.identifiers = store_event_fields(handle->store);
+  batch->intake.takes_older = takes_older;
   if (!code && app) code = script_acquire(app, &state, error);
   if (!code) code = take_in(state, events, count, &batch->intake, error);
   script_give_back(state);
@@ -71,6 +73,14 @@ int handle_prepare(annal_store *handle, const annal_event *events, size_t count,
   batch->events = batch->intake.events;
   if (code) handle_free_batch(batch);
   return code;
+}
+
+int handle_prepare(annal_store *handle, const annal_event *events, size_t count, handle_batch *batch, annal_error *error) {
+  return prepare(handle, events, count, false, batch, error);
+}
+
+int handle_prepare_import(annal_store *handle, const annal_event *events, size_t count, handle_batch *batch, annal_error *error) {
+  return prepare(handle, events, count, true, batch, error);
 }
 
 int handle_store(annal_store *handle, handle_batch *batch, const annal_condition *or_null, annal_error *error) {

@@ -32,16 +32,20 @@ static void begin_batch(import *m) {
 
 /* ---- Times ---------------------------------------------------------------------------------------------------------------- */
 
-static int take_time(void *context, const annal_event *event) {
-  import *m = context;
+static void take_time(import *m, const annal_event *event) {
   if (event->created_at > m->previous) m->previous = event->created_at;
-  return 0;
 }
 
-/* No event may be older than the newest that is stored. */
+/* No event may be older than the newest that is stored. It is asked of store/, where nobody minds what its data are. */
 static int find_previous(import *m, annal_error *error) {
   annal_selection newest = {.size = sizeof newest, .limit = 1, .reverse = true};
-  return annal_read(m->c->store, &newest, take_time, m, error);
+  store_cursor *cursor = NULL;
+  store_page page;
+  int failed = store_read(m->c->store->store, &newest, &cursor, error);
+  if (!failed) failed = store_cursor_next(cursor, &page, error);
+  if (!failed && page.count > 0) take_time(m, page.events);
+  store_cursor_close(cursor);
+  return failed;
 }
 
 static void mend_times(import *m) {
@@ -120,11 +124,11 @@ static bool is_refusal(int code) {
   return code == ANNAL_DUPLICATE || code == ANNAL_INVALID || code == ANNAL_SCRIPT || code == ANNAL_BUDGET;
 }
 
-/* Saves events [from, to) as one save. They are stored as they are: the checked form may differ (an optional null left out), and
- * an import gives back what was there. */
+/* Saves events [from, to) as one save. They are stored as they are: the checked form may differ (an optional null left out, an older
+ * version upgraded), and an import gives back what was there. */
 static int save_once(import *m, size_t from, size_t to, annal_error *error) {
   handle_batch batch;
-  int failed = handle_prepare(m->c->store, m->events + from, to - from, &batch, error);
+  int failed = handle_prepare_import(m->c->store, m->events + from, to - from, &batch, error);
   if (failed) return failed;
   for (size_t i = from; i < to; i++) {
     annal_event *event = &batch.events[i - from];

@@ -1,5 +1,6 @@
 /* annal events, annal export: the log. Role: the public API's annal_read and annal_follow; memory stays flat whatever the log's
- * length. */
+ * length. With an app events are shown as its scripts declare them; an export is of what is stored, unless the upgraded form is
+ * asked for. */
 #include "api/handle.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -227,7 +228,6 @@ const cli_command cmd_events = {
     .help = "shows the log, in order of position",
     .options = events_options,
     .need = CLI_READS,
-    .without_app = true,
     .run = events,
 };
 
@@ -238,9 +238,19 @@ static int take_head(void *context, const annal_event *event) {
   return 0;
 }
 
+static const cli_option export_options[] = {
+    {"upcast", .help = "events of older versions upgraded by the app's scripts, instead of as they are stored"},
+    {0},
+};
+
 /* A document a line on a terminal too: what an export is for is import. There the documents themselves show how far it is. */
 static int export_events(cli *c) {
   annal_error error;
+  bool upcast = options_has(c, "upcast");
+  if (upcast && !c->options.app)
+    return cli_misuse(c, "--upcast needs the scripts: give --app DIR, set ANNAL_APP, or write app = \"…\" in an annal.lua");
+  int code = cli_open(c, true, upcast);
+  if (code) return code;
   annal_selection all = {.size = sizeof all}, newest = {.size = sizeof newest, .limit = 1, .reverse = true};
   cli_progress progress;
   reading r = {.progress = &progress};
@@ -257,9 +267,9 @@ static int export_events(cli *c) {
 
 const cli_command cmd_export = {
     .name = "export",
-    .usage = "",
+    .usage = "[--upcast]",
     .help = "writes all events as NDJSON, as import takes them",
-    .need = CLI_READS,
-    .without_app = true,
+    .options = export_options,
+    .need = CLI_NEEDS_NOTHING,
     .run = export_events,
 };

@@ -303,6 +303,7 @@ static int take_in(fold_instance *instance, const annal_event *events, size_t co
                    annal_error *error) {
   script_state *state = NULL;
   int code = intake_init(in, instance->context.env, count, error);
+  in->takes_older = true;
   if (!code) code = script_acquire(instance->context.app, &state, error);
   for (size_t i = 0; i < count && !code; i++) {
     if (events[i].position > 0 && events[i].position <= after) continue;

@@ -49,12 +49,31 @@ static int add_document(intake *in, const char *text, size_t size, const char *w
   return code;
 }
 
+/* As it is: nothing of it is checked, unless `state` is to see whether its upgraded form fits. */
+static int add_as_it_is(intake *in, script_state *state, const annal_event *event, size_t *at, annal_error *error) {
+  int code = add_document(in, event->data, event->data_size, "data", at, error);
+  if (code || !state) return code;
+  if (in->text.failed) return error_memory(error);
+  annal_event canonical = *event;
+  canonical.data = in->text.bytes + *at;
+  canonical.data_size = in->text.size - *at;
+  return script_check_older(state, &canonical, error);
+}
+
+/* The version of an event that is stored and does not say under which. */
+static int current_version(script_state *state, const char *type) {
+  const script_event *declared = state ? script_find_event(script_app_of(state), type) : NULL;
+  return declared ? declared->version : 1;
+}
+
 static int add_data(intake *in, script_state *state, const annal_event *event, annal_event *copy, size_t *at,
                     annal_error *error) {
   if (!state || event->position != 0) {
-    if (copy->version == 0) copy->version = 1;
-    return add_document(in, event->data, event->data_size, "data", at, error);
+    if (copy->version == 0) copy->version = current_version(state, event->type);
+    return add_as_it_is(in, NULL, event, at, error);
   }
+  if (in->takes_older && script_is_older(script_app_of(state), event->type, event->version))
+    return add_as_it_is(in, state, event, at, error);
   *at = in->text.size;
   size_t size = event->data_size ? event->data_size : strlen(event->data);
   return script_check_event(state, event->type, &copy->version, event->data, size, &in->text, error);

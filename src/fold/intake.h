@@ -13,6 +13,7 @@ struct intake_span;
 typedef struct intake {
   const base_env *env;
   const store_fields *identifiers; /* fields of data that the store indexes; NULL: they need not be looked at */
+  bool takes_older;                /* events of older versions too: their upgraded form is checked, and they stay as they are */
   base_buf text;                   /* everything that the events point to */
   struct intake_span *spans;       /* where in it, while it may still move */
   annal_event *events;
@@ -25,8 +26,8 @@ int intake_init(intake *in, const base_env *env, size_t capacity, annal_error *e
 void intake_free(intake *in);
 
 /* Adds a copy. With a script state (`state`, else NULL) an event without a position is checked against its declaration; one with
- * a position is stored already and was checked then. Version 0 becomes the current one, or 1. Errors: invalid (`where` is the
- * place in the event: "data.items[3]", "type"), script, budget. */
+ * a position is stored already and was checked then. Version 0 becomes the current one, or 1; another one than the current is
+ * `invalid`, but for takes_older. Errors: invalid (`where` is the place in the event: "data.items[3]", "type"), script, budget. */
 int intake_add(intake *in, script_state *state, const annal_event *event, annal_error *error);
 
 /* Gives an event that came without an id one of `id`. */

@@ -145,12 +145,27 @@ static void keep_arrays(const frame *f, int field) {
   }
 }
 
+/* [-0, +0, m] What handlers see of an event that is not of the declared version. Its data lie in the scratch. */
+static int upgrade(fold_run *run, const annal_event *event, annal_event *upgraded, annal_error *error) {
+  bool older;
+  buf_clear(run->scratch);
+  int code = script_look_at_version(script_app_of(run->state), event, &older, error);
+  if (!code) code = script_upcast(run->state, event, run->scratch, upgraded, error);
+  return code ? explain(run, "", error) : ANNAL_OK;
+}
+
 /* [-0, +0, m] One event through the handlers of its type. Each gets an event of its own, since it may keep what is in it. */
 static int run_event(fold_run *run, const frame *f, const annal_event *event, annal_error *error) {
   lua_State *L = f->L;
   const fold_program *program = f->program;
   int type = fold_program_type(program, event->type), code = ANNAL_OK;
+  annal_event upgraded;
   if (type < 0) return ANNAL_OK;
+  if (event->version != run->projection->versions[type]) {
+    code = upgrade(run, event, &upgraded, error);
+    if (code) return code;
+    event = &upgraded;
+  }
   for (int i = program->first_handler[type]; i < program->first_handler[type + 1] && !code; i++) {
     const program_handler *handler = &program->handlers[i];
     lua_rawgeti(L, f->anchors, handler->function);

@@ -14,7 +14,22 @@ static void destroy_app(script_app *app) {
   base_free(app->env, app);
 }
 
+/* The caller's list may end before the generation does. */
+static bool keep_identifiers(script_app *app) {
+  size_t count = app->options.identifier_count;
+  const char **names = arena_array(&app->arena, count, sizeof *names);
+  if (!names) return false;
+  for (size_t i = 0; i < count; i++) {
+    const char *given = app->options.identifiers[i];
+    names[i] = arena_strndup(&app->arena, given, strlen(given));
+    if (!names[i]) return false;
+  }
+  app->options.identifiers = names;
+  return true;
+}
+
 static int load_app(script_app *app, const char *directory, annal_error *error) {
+  if (!keep_identifiers(app)) return error_memory(error);
   app->directory = arena_strndup(&app->arena, directory, strlen(directory));
   if (!app->directory) return error_memory(error);
   app->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);

@@ -156,6 +156,8 @@ static int compile_event(lua_State *L, script_state *state, size_t i, annal_erro
   event->where = keep_text(L, "where");
   event->version = (int)integer_field(L, "version");
   detail->has_validate = has_field(L, "validate");
+  detail->has_upcast = event->version > 1; /* its chain is whole, as declare.lua has seen */
+  detail->file = (size_t)integer_field(L, "file");
   lua_getfield(L, -1, "fields");
   schema_node *node = keep(L, 1, sizeof *node);
   node->kind = SCHEMA_OBJECT;
@@ -193,7 +195,8 @@ static void mark_files(const script_app *app, unsigned char *marks, size_t *pend
   }
 }
 
-/* What states of this projection depend on: the text of its files, and what events look like that it sees. */
+/* What states of this projection depend on: the text of its files, and what events look like that it sees. Where these are upgraded
+ * on the way that is code too: then the text of the files with the upcasters. */
 static int make_fingerprint(lua_State *L, script_state *state, script_projection *projection, lua_Integer file,
                             lua_Integer version, annal_error *error) {
   const script_app *app = state->app;
@@ -207,6 +210,10 @@ static int make_fingerprint(lua_State *L, script_state *state, script_projection
   size_t *pending = lua_newuserdatauv(L, (app->file_count + 1) * sizeof *pending, 0);
   memset(marks, 0, app->file_count / 8 + 1);
   mark_files(app, marks, pending, (size_t)file);
+  for (size_t i = 0; i < projection->type_count; i++) {
+    const script_event_detail *detail = &app->event_details[script_find_event(app, projection->types[i]) - app->events];
+    if (detail->has_upcast) mark_files(app, marks, pending, detail->file);
+  }
   base_buf *out = &state->scratch;
   buf_clear(out);
   hash_part(out, FINGERPRINT_TAG, sizeof FINGERPRINT_TAG - 1);
@@ -252,6 +259,12 @@ static void note_key(lua_State *L, const char *type, const char *identifier, con
   detail->keys = key;
 }
 
+static const int *keep_versions(lua_State *L, const char *const *types, size_t count) {
+  int *versions = keep(L, count, sizeof *versions);
+  for (size_t i = 0; i < count; i++) versions[i] = script_find_event(state_of(L)->app, types[i])->version;
+  return versions;
+}
+
 static void compile_by(lua_State *L, script_projection *projection) {
   lua_getfield(L, -1, "by");
   projection->by_count = lua_rawlen(L, -1);
@@ -277,6 +290,7 @@ static int compile_projection(lua_State *L, script_state *state, size_t i, annal
                      : strcmp(kept, "inline") == 0   ? SCRIPT_KEEP_INLINE
                                                      : SCRIPT_KEEP_LIVE;
   projection->types = keep_types(L, &projection->type_count);
+  projection->versions = keep_versions(L, projection->types, projection->type_count);
   projection->has_streams = has_field(L, "streams");
   compile_by(L, projection);
   if (lua_getfield(L, -1, "shape") == LUA_TTABLE) state->app->projection_details[i].shape = compile_type(L, 0);

@@ -429,8 +429,7 @@ void declare_open(lua_State *L) {
   run_embedded(L, "later.lua", 1);
   lua_pushvalue(L, helpers);
   lua_pushvalue(L, types);
-  lua_pushvalue(L, later);
-  run_embedded(L, "declare.lua", 3);
+  run_embedded(L, "declare.lua", 2);
   lua_pushvalue(L, helpers);
   lua_pushvalue(L, declarations);
   run_embedded(L, "resolve.lua", 2);

@@ -136,38 +136,39 @@ void script_end_event(script_state *state) {
 /* ---- Checking an event that is to be saved ------------------------------------------------------------------------------ */
 
 typedef struct check {
-  script_state *state;
-  const script_event *event;
-  const script_event_detail *detail;
+  size_t index; /* of its declaration */
   const char *data;
   size_t size;
   base_buf *out;
 } check;
 
 /* [-1, +0, m] Runs the app's own check on the data at the top. It is free to change them: what is stored is already written. */
-static int run_validate(lua_State *L, const check *c, annal_error *error) {
+static int run_validate(lua_State *L, size_t index, annal_error *error) {
+  script_state *state = state_of(L);
+  const char *type = state->app->events[index].type;
   char what[LIMIT_TYPE_BYTES + 16];
-  snprintf(what, sizeof what, "validate of %s", c->event->type);
-  compile_push_event(L, (size_t)(c->event - c->state->app->events));
+  snprintf(what, sizeof what, "validate of %s", type);
+  compile_push_event(L, index);
   lua_getfield(L, -1, "validate");
   lua_replace(L, -2);
   lua_insert(L, -2);
-  int code = script_call(c->state, 1, 2, what, error);
+  int code = script_call(state, 1, 2, what, error);
   if (code) return code;
   bool accepted = lua_toboolean(L, -2);
   if (!accepted) {
     char reason[800] = "refused by its validate, which gives no reason (it has to return true for what it accepts)";
     if (lua_type(L, -1) == LUA_TSTRING) snprintf(reason, sizeof reason, "%s", lua_tostring(L, -1));
     failure_clean(reason);
-    code = error_set(error, ANNAL_INVALID, "data", "%s: %s", c->event->type, reason);
+    code = error_set(error, ANNAL_INVALID, "data", "%s: %s", type, reason);
   }
   lua_pop(L, 2);
   return code;
 }
 
 /* [-0, +0, m] The id of an instance is never empty: what is stored under "" no instance could be made of. */
-static int check_keys(lua_State *L, const check *c, annal_error *error) {
-  for (const script_event_key *key = c->detail->keys; key; key = key->next) {
+static int check_keys(lua_State *L, size_t index, annal_error *error) {
+  const script_app *app = state_of(L)->app;
+  for (const script_event_key *key = app->event_details[index].keys; key; key = key->next) {
     lua_pushstring(L, key->identifier);
     bool empty = lua_rawget(L, -2) == LUA_TSTRING && lua_rawlen(L, -1) == 0;
     lua_pop(L, 1);
@@ -175,9 +176,32 @@ static int check_keys(lua_State *L, const check *c, annal_error *error) {
     char where[LIMIT_NAME_BYTES + 8];
     snprintf(where, sizeof where, "data.%s", key->identifier);
     return error_set(error, ANNAL_INVALID, where, "%s: %s is empty, and as the id of an instance of %s it cannot be",
-                     c->event->type, where, key->projection);
+                     app->events[index].type, where, key->projection);
   }
   return 0;
+}
+
+int event_fit(lua_State *L, size_t index, base_buf *out, annal_error *error) {
+  const script_app *app = state_of(L)->app;
+  schema_result result;
+  if (!schema_check(L, -1, app->event_details[index].schema, app->options.budget, &result)) {
+    error_set(error, result.overrun ? ANNAL_BUDGET : ANNAL_INVALID, result.where, "%s", result.message);
+    error_where_prefix(error, "data");
+    return error_set(error, error->code, error->where, "%s %s", error->where, result.message);
+  }
+  int code = json_encode(L, -1, JSON_NO_NUL, out, error);
+  if (code) {
+    error_where_prefix(error, "data");
+    return code;
+  }
+  return out->failed ? error_memory(error) : 0;
+}
+
+int event_accept(lua_State *L, size_t index, annal_error *error) {
+  int code = check_keys(L, index, error);
+  if (!code && state_of(L)->app->event_details[index].has_validate) return run_validate(L, index, error);
+  lua_pop(L, 1);
+  return code;
 }
 
 static int check_body(lua_State *L, void *context, annal_error *error) {
@@ -188,21 +212,10 @@ static int check_body(lua_State *L, void *context, annal_error *error) {
     error_where_prefix(error, "data");
     return code;
   }
-  schema_result result;
-  if (!schema_check(L, -1, c->detail->schema, c->state->app->options.budget, &result)) {
-    error_set(error, result.overrun ? ANNAL_BUDGET : ANNAL_INVALID, result.where, "%s", result.message);
-    error_where_prefix(error, "data");
-    return error_set(error, error->code, error->where, "%s: %s %s", c->event->type, error->where, result.message);
-  }
-  code = check_keys(L, c, error);
-  if (code) return code;
-  code = json_encode(L, -1, JSON_NO_NUL, c->out, error);
-  if (code) {
-    error_where_prefix(error, "data");
-    return code;
-  }
-  if (c->out->failed) return error_memory(error);
-  return c->detail->has_validate ? run_validate(L, c, error) : 0;
+  code = event_fit(L, c->index, c->out, error);
+  if (code == ANNAL_INVALID || code == ANNAL_BUDGET)
+    return error_set(error, code, error->where, "%s: %s", state_of(L)->app->events[c->index].type, error->message);
+  return code ? code : event_accept(L, c->index, error);
 }
 
 static int unknown_type(const script_app *app, const char *type, annal_error *error) {
@@ -221,8 +234,7 @@ int script_check_event(script_state *state, const char *type, int *version, cons
   if (*version && *version != event->version)
     return error_set(error, ANNAL_INVALID, "version", "event %s has version %d, but the scripts declare version %d", type,
                      *version, event->version);
-  check c = {
-      .state = state, .event = event, .detail = &app->event_details[event - app->events], .data = data, .size = size, .out = out};
+  check c = {.index = (size_t)(event - app->events), .data = data, .size = size, .out = out};
   size_t before = out->size;
   int code = script_protect(state, check_body, &c, error);
   if (code) {

@@ -8,6 +8,7 @@
  *   compile.c   declarations, resolved, as the structures of script.h; fingerprints
  *   schema.c    checking a value against a schema
  *   event.c     the event a handler is given, the check of an event to be saved
+ *   upcast.c    events of older versions, upgraded
  *   streams.c   the streams of an instance
  * Functions that touch a Lua stack say [-popped, +pushed, raises] as the Lua manual does: - never, m memory, e any error. */
 #ifndef SCRIPT_INTERNAL_H
@@ -45,6 +46,8 @@ typedef struct script_event_key {
 typedef struct script_event_detail {
   const schema_node *schema;
   bool has_validate;
+  bool has_upcast; /* there are older versions, each with its function */
+  size_t file;     /* index of the file that declares it */
   const script_event_key *keys; /* each identifier once */
 } script_event_detail;
 
@@ -182,5 +185,9 @@ void event_open(lua_State *L);
 bool event_is(lua_State *L, int index);
 /* [-0, +1, e] A plain table with all fields of the event. */
 void event_push_plain(lua_State *L, int index);
+/* [-0, +0, m] Checks the data at the top against the schema of the app's event and appends the form that is stored. `invalid`. */
+int event_fit(lua_State *L, size_t index, base_buf *out, annal_error *error);
+/* [-1, +0, m] What else an event to be saved must be, its data at the top: ids that are not empty, accepted by `validate`. */
+int event_accept(lua_State *L, size_t index, annal_error *error);
 
 #endif

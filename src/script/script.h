@@ -18,6 +18,9 @@ typedef struct script_state script_state;
 typedef struct script_options {
   int64_t budget; /* VM instructions a call */
   size_t memory;  /* bytes a state may hold */
+  /* Fields of data by which the store selects, whatever the scripts say: upcasters may not change them. Copied. */
+  const char *const *identifiers;
+  size_t identifier_count;
 } script_options;
 
 /* ---- Generations ------------------------------------------------------------------------------------------------------- */
@@ -51,6 +54,7 @@ typedef struct script_projection {
   const char *where;       /* file:line of its declaration */
   script_keep keep;
   const char *const *types; /* the event types it has handlers for, bytewise order */
+  const int *versions;      /* theirs, as declared */
   size_t type_count;
   const script_by *by; /* empty: one instance for the whole store, id "", or `streams` */
   size_t by_count;
@@ -89,6 +93,27 @@ int script_call(script_state *state, int arguments, int results, const char *wha
  * (optional nulls gone, 2.0 for an integer written as 2). Errors: invalid (where = "data.items[3]"), script, budget. */
 int script_check_event(script_state *state, const char *type, int *version, const char *data, size_t size, base_buf *out,
                        annal_error *error);
+
+/* The same for an event of an older version than the declared one, as imports and histories have them: what must fit is its
+ * upgraded form, and nothing is given out, because it is stored as it is. `event->data` is canonical. Errors: as above, those of
+ * script_upcast for what its upcasters do. */
+int script_check_older(script_state *state, const annal_event *event, annal_error *error);
+
+/* Whether an event that is to be checked is of an older version than its type is declared with. */
+bool script_is_older(const script_app *app, const char *type, int version);
+
+/* Stored events of older versions are upgraded before anybody sees them, and nobody checks one that is of the current version: of a
+ * type that is not declared an event is as it is stored.
+ *
+ * *older: it has to be upgraded. `script` (where = the declaration) when it is of a newer version than the scripts know, because then
+ * they would misread it. */
+int script_look_at_version(const script_app *app, const annal_event *event, bool *older, annal_error *error);
+
+/* Appends the data of an event that is older, upgraded to the declared version: by each function of its `upcast` in turn, under the
+ * budget, and checked against the schema. *upgraded is a copy of the event with that data, which lies in `data`, and that version.
+ * Errors name the event: `script` (where = file:line) where an upcaster fails, makes what does not fit the schema, or changes a
+ * field that a `by` or the options' identifiers name; budget; corrupt (what is stored is no JSON). */
+int script_upcast(script_state *state, const annal_event *event, base_buf *data, annal_event *upgraded, annal_error *error);
 
 /* The streams of one instance. Freed by script_free_streams. `by`: one stream for each identifier; `streams`: what its function
  * answers (checked: `script`); neither: all of its types, and the id must be "" (`misuse`). */

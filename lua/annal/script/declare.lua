@@ -1,6 +1,6 @@
 -- What scripts declare: events, projections, reducers. Here each declaration is checked by itself; what it says about others is
 -- checked by resolve.lua, when all files have been run, so that the order of files does not matter.
-local c, types, later = ...
+local c, types = ...
 local fail, hint, show = c.fail, c.hint, c.show
 
 local declared = { events = {}, projections = {} } -- by name
@@ -11,7 +11,6 @@ local function check_keys(where, what, definition, allowed)
   if not c.is_plain(definition) then fail(where, "%s takes a table, not %s", what, show(definition)) end
   for key in pairs(definition) do
     if not allowed[key] then fail(where, "%s has no key %s%s", what, show(key), hint(key, allowed)) end
-    if type(allowed[key]) == "string" then fail(where, "%s: %s: %s", what, key, allowed[key]) end
   end
 end
 
@@ -39,14 +38,40 @@ end
 
 -- ---- Events ---------------------------------------------------------------------------------------------------------------
 
-local event_keys = { version = true, schema = true, validate = true }
-for key, reason in pairs(later.event_keys) do event_keys[key] = reason end
+local event_keys = { version = true, schema = true, upcast = true, validate = true }
 
 local function check_version(where, what, version)
   if math.type(version) ~= "integer" or version < 1 or version > 0x7fffffff then
     fail(where, "%s: version is an integer from 1, not %s", what, show(version))
   end
   return version
+end
+
+-- The upcasters: from each version before the current one a function to the next, none missing, because what was stored once is
+-- readable for ever.
+local function check_upcast(where, what, upcast, version)
+  if upcast == nil then upcast = {} end
+  if not c.is_plain(upcast) then fail(where, "%s: upcast is a table of functions, not %s", what, show(upcast)) end
+  local chain = {}
+  for key, value in pairs(upcast) do
+    if math.type(key) ~= "integer" or key < 1 then
+      fail(where, "%s: upcast: a key is the version that the function takes, not %s", what, show(key))
+    end
+    if key >= version then
+      fail(where, "%s: upcast[%d]: the current version is %d, so there is nothing to upgrade it to", what, key, version)
+    end
+    if type(value) ~= "function" then
+      fail(where, "%s: upcast[%d] is a function of the data, not %s", what, key, show(value))
+    end
+    chain[key] = value
+  end
+  for older = 1, version - 1 do
+    if not chain[older] then
+      fail(where, "%s: upcast has no function from version %d to %d: [%d] = function(data) … return data end", what, older,
+        older + 1, older)
+    end
+  end
+  return chain
 end
 
 local event = named("event", "events", function(where, what, record, definition)
@@ -61,6 +86,7 @@ local event = named("event", "events", function(where, what, record, definition)
       fail(where, "%s: validate is a function of the data, not %s", what, show(definition.validate))
     end
     record.validate = definition.validate
+    record.upcast = check_upcast(where, what, definition.upcast, record.version)
   elseif type(definition.validate) == "function" or c.is_plain(definition.upcast) then
     fail(where, "%s: the long form needs its fields in a table `schema`", what)
   end

@@ -7,6 +7,4 @@ end
 
 return {
   globals = { command = missing "command", reject = missing "reject" },
-  -- Keys of an event's long form.
-  event_keys = { upcast = "this version of annal has no upcasters yet" },
 }

@@ -1,6 +1,6 @@
 -- What declarations say about each other, once all files have been run. Answers the records as C takes them, each list in
 -- bytewise order of name:
---   events      { name, where, version, fields, validate? }
+--   events      { name, where, file, version, fields, upcast?, validate? }
 --   projections { name, where, file, keep, version?, types = { … }, by = { { identifier, types } … }, streams?, ids?, shape?,
 --                 def } with def as script_push_projection pushes it
 local c, declarations = ...
