@@ -131,6 +131,65 @@ stores.each(_ENV, "an import of any size", function(place, kind)
     assert.equal(times.d, times.e)
     assert.same({ 0, 5 }, { imported({ "import", "--retime" }, { input = input }) })
   end)
+
+  describe("of events of older versions", function()
+    local function line(version, data, id)
+      return ('{"created_at":"2024-01-01T00:00:0%d.000000Z","data":%s,"id":"%s","metadata":null,"position":1,"type":"PAID",'
+        .. '"version":%d}\n'):format(#id, data, id, version)
+    end
+    local input = line(1, '{"cartId":"c","euros":2.0,"note":null}', "a") .. line(2, '{"cartId":"c","cents":7}', "bb")
+      .. line(3, '{"cartId":"c","cents":8,"label":"x"}', "ccc")
+
+    before_each(function()
+      shell.run { "mkdir", directory .. "/app" }
+      shell.write(directory .. "/app/paid.lua", [[
+        event "PAID" {
+          version = 3,
+          schema = { cartId = t.string, cents = t.integer { min = 1 }, label = t.string },
+          upcast = {
+            function(data) return { cartId = data.cartId, cents = math.tointeger(data.euros * 100) } end,
+            function(data) data.label = data.label or "none" return data end,
+          },
+          validate = function(data) if data.cents == 13 then return nil, "unlucky" end return true end,
+        }
+        projection "SUM" { by = "cartId", init = 0, on = { PAID = function(sum, e) return sum + e.data.cents end } }]])
+    end)
+
+    it("keeps the lines as they are, where what they are upgraded to fits", function()
+      assert.same({ 3, 0 }, { imported({ "--app", "app", "import" }, { input = input }) })
+      assert.equal('{"cartId":"c","euros":2.0,"note":null}\n{"cartId":"c","cents":7}\n{"cartId":"c","cents":8,"label":"x"}',
+        place():sql "select data from events order by position")
+      assert.equal("1\n2\n3", place():sql "select version from events order by position")
+      assert.equal("215\n", run({ "--app", "app", "view", "SUM", "c" }).out)
+      assert.same({ 0, 3 }, { imported({ "--app", "app", "import" }, { input = input }) })
+      local exported = run({ "--app", "app", "export" }).out
+      assert.equal(3, #command.lines(exported))
+      assert.same({ 0, 3 }, { imported({ "--app", "app", "import" }, { input = exported }) })
+      local upgraded = run({ "--app", "app", "export", "--upcast" }).out
+      local other = { "--store", directory .. "/other.db", "--app", "app", "import" }
+      assert.same({ 3, 0 }, { imported(other, { input = upgraded }) })
+      assert.equal("215\n", run({ "--store", directory .. "/other.db", "--app", "app", "view", "SUM", "c" }).out)
+      -- What is stored under these ids is another content.
+      assert.matches("^annal: duplicate: .*%(line 1: id%)\n", run({ "--app", "app", "import" }, { input = upgraded }).err)
+    end)
+
+    it("refuses what would not fit, fails in its upcaster or is newer, and says where", function()
+      for bad, pattern in pairs {
+        [line(2, '{"cartId":"c","cents":0}', "dddd")] =
+          "annal: invalid: PAID: upgraded from version 2 to 3, data.cents must .* %(line 4: data%.cents%)",
+        [line(1, '{"cartId":"c","euros":0.13}', "dddd")] = "annal: invalid: PAID: unlucky %(line 4: data%)",
+        [line(1, '{"cartId":"c"}', "dddd")] = 'annal: script: event "dddd" %(PAID%), from version 1 to 2: .*paid%.lua:5',
+        [line(4, '{"cartId":"c"}', "dddd")] = "annal: invalid: .*version 4, but .* version 3 %(line 4: version%)",
+        [line(3, '{"cartId":"c","cents":7}', "dddd")] = "annal: invalid: PAID: data.label is missing %(line 4: data%.label%)",
+        [line(1, '{"cartId":1,"euros":2}', "dddd")] = "data.cartId must be a string",
+      } do
+        local result = run({ "--app", "app", "import" }, { input = input .. bad })
+        assert.equal(1, result.code, bad)
+        assert.matches(pattern, result.err)
+        assert.equal(3, place():count "events")
+      end
+    end)
+  end)
 end)
 
 describe("an import onto a disk that is full in the middle", function()

@@ -132,7 +132,8 @@ projection "P" { init = %s, on = { E = %s } %s }]]):format(init or "{}", handler
 
     it("what an event carries", function()
       local store = open [[
-        event "E" { schema = { v = t.any }, version = 3 }
+        local function same(data) return data end
+        event "E" { schema = { v = t.any }, version = 3, upcast = { same, same } }
         projection "P" { init = {}, on = { E = function(_, e)
           local keys = {}
           for key in pairs(e) do keys[#keys + 1] = key end
@@ -257,8 +258,8 @@ projection "P" { init = %s, on = { E = %s } %s }]]):format(init or "{}", handler
       },
       ["a reducer is missing"] = { "event 'E' {}\nprojection 'P' { fields = { a = { init = 0 } } }", "app.lua:2", "reducer" },
       ["they use a command"] = { "command 'C' {}", "app.lua:1", "no commands yet" },
-      ["they use an upcaster"] = {
-        "event 'E' { schema = {}, version = 2, upcast = { function() end } }", "app.lua:1", "no upcasters yet",
+      ["an upcaster is missing"] = {
+        "event 'E' { schema = {}, version = 3, upcast = { function(d) return d end } }", "app.lua:1", "from version 2 to 3",
       },
       ["they ask for the time"] = { "local now = os.time()", "app.lua:1", "created_at" },
       ["they assign a global"] = { "total = 0", "app.lua:1", "local total" },

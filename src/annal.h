@@ -81,7 +81,8 @@ typedef struct annal_event {
   const char *metadata; /* a JSON object, or NULL */
   size_t data_size;     /* bytes in data; 0 when saving: up to its NUL */
   size_t metadata_size; /* likewise */
-  int version;          /* of its schema, from 1; 0 when saving: the app's current one, or 1 without an app */
+  int version;          /* of its schema, from 1; 0 when saving: the app's current one, or 1 without an app. What is read is of
+                           the version that the loaded scripts declare, for types that they do declare */
 } annal_event;
 
 /* One field of a filter: the stored value's text must be one of `values`. `1` and `"1"` are the same text, `1.0` is another. */
@@ -202,15 +203,18 @@ ANNAL_API int annal_save(annal_store *store, const annal_event *events, size_t c
 /* Called for each event; a non-zero answer ends the read, which then answers 0. */
 typedef int annal_each(void *context, const annal_event *event);
 
-/* Reads events in order of position, in memory that does not grow with their number. Takes the head first and reads no further. */
+/* Reads events in order of position, in memory that does not grow with their number. Takes the head first and reads no further.
+ * Events of older versions are upgraded by the loaded scripts, and selected by what is stored. Errors: script and budget where an
+ * upcaster fails, or an event is of a newer version than the scripts declare: those before it were handed over. */
 ANNAL_API int annal_read(annal_store *store, const annal_selection *selection, annal_each *each, void *context,
                          annal_error *error);
 
 /* Reads on as events come, in order of position, each once, by whomever they are saved; wakes soon after a commit. Ends with 0 when
  * `each` answers non-zero or when nothing came for `idle_seconds` (0 or less: then it waits for ever). To go on later, give the id
  * of the last event that was dealt with as after_id. A lost connection is opened anew, for up to the store's timeout.
- * `before`, `limit` and `reverse` are misuse. Errors: not_found (after_id), unavailable (also by annal_interrupt), conflict: the
- * event read last is not stored any more, as after a failover or a restore; nothing that came after it was handed over. */
+ * `before`, `limit` and `reverse` are misuse. Errors: not_found (after_id), unavailable (also by annal_interrupt), script and budget
+ * as in annal_read, conflict: the event read last is not stored any more, as after a failover or a restore; nothing that came after
+ * it was handed over. */
 ANNAL_API int annal_follow(annal_store *store, const annal_selection *selection, double idle_seconds, annal_each *each,
                            void *context, annal_error *error);
 

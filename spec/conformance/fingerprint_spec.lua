@@ -62,6 +62,45 @@ stores.each(_ENV, "a saved row", function(place)
     assert.equal(5, with { ["events.lua"] = [[event "ADDED" { to = t.string, n = t.integer, why = t.optional(t.string) }]] })
   end)
 
+  it("is used when the file of an event changes that was never upgraded", function()
+    assert.equal(1000, with { ["events.lua"] = files["events.lua"] .. " -- thought about it again" })
+  end)
+
+  describe("of events that are upgraded", function()
+    local upcasts = {
+      ["added.lua"] = [[
+        event "ADDED" { version = 2, schema = { to = t.string, n = t.integer }, upcast = { include "up.added" } }]],
+      ["moved.lua"] = [[event "MOVED" { version = 2, schema = { to = t.string }, upcast = { include "up.moved" } }]],
+      ["events.lua"] = "",
+      ["up/added.lua"] = [[local factor = include "up.factor" return function(data) data.n = data.n * factor return data end]],
+      ["up/factor.lua"] = "return 3",
+      ["up/moved.lua"] = "return function(data) return data end",
+    }
+
+    before_each(function()
+      assert.equal(15, with(upcasts)) -- another version, so another code than made the row
+      store:projection("SUM", "a"):save()
+      place():sql [[update projections set state = '{"sum":2000}', data = '{"sum":2000}']]
+      store:close()
+    end)
+
+    it("is used by the code that made it", function() assert.equal(2000, with {}) end)
+
+    it("is not used when the upcaster changes, nor when a file does that it includes", function()
+      assert.equal(10, with { ["up/factor.lua"] = "return 2" })
+      assert.equal(2000, with { ["up/factor.lua"] = upcasts["up/factor.lua"] })
+      assert.equal(20, with { ["up/added.lua"] = upcasts["up/added.lua"]:gsub("%* factor", "* (factor + 1)") })
+    end)
+
+    it("is not used when the file changes that declares the event, were it in a comment", function()
+      assert.equal(15, with { ["added.lua"] = upcasts["added.lua"] .. " -- thought about it again" })
+    end)
+
+    it("is used when the upcaster of another event changes", function()
+      assert.equal(2000, with { ["up/moved.lua"] = "return function(data) data.to = data.to return data end" })
+    end)
+  end)
+
   it("is used again when the code is again what it was", function()
     assert.equal(10, with { ["step.lua"] = "return 2" })
     store:close()

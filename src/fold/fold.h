@@ -40,7 +40,8 @@ int fold_view(fold_instance *instance, base_buf *out, annal_error *error);
 
 /* Lays events over what was read, without storing them, as if they were stored: those that are not of this instance's streams
  * change nothing, nor do those whose position was read already. They are checked as for a save (script_check_event) unless they
- * bear a position; those of older versions by what they are upgraded to. All or none. Errors name the event ("events[2].data.quantity") where there are several. */
+ * bear a position; those of older versions by what they are upgraded to. All or none. Errors name the event
+ * ("events[2].data.quantity") where there are several. */
 int fold_apply(fold_instance *instance, const annal_event *events, size_t count, annal_error *error);
 
 /* Replaces what was read by these events alone, in the order given; those that are not of this instance's streams change nothing.

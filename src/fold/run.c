@@ -148,6 +148,7 @@ static void keep_arrays(const frame *f, int field) {
 /* [-0, +0, m] What handlers see of an event that is not of the declared version. Its data lie in the scratch. */
 static int upgrade(fold_run *run, const annal_event *event, annal_event *upgraded, annal_error *error) {
   bool older;
+  *upgraded = *event;
   buf_clear(run->scratch);
   int code = script_look_at_version(script_app_of(run->state), event, &older, error);
   if (!code) code = script_upcast(run->state, event, run->scratch, upgraded, error);

@@ -23,7 +23,7 @@ typedef struct fold_run {
   const char *bytes; /* in: the state to begin with (state.h); NULL: the initial one */
   size_t size;
   base_buf *scratch; /* also holds the data of the event at hand where it had to be upgraded */
-  base_buf *out; /* the new state, or the view, is appended */
+  base_buf *out;     /* the new state, or the view, is appended */
 
   /* Of fold_run_events alone. */
   fold_source source;

@@ -46,8 +46,8 @@ typedef struct script_event_key {
 typedef struct script_event_detail {
   const schema_node *schema;
   bool has_validate;
-  bool has_upcast; /* there are older versions, each with its function */
-  size_t file;     /* index of the file that declares it */
+  bool has_upcast;              /* there are older versions, each with its function */
+  size_t file;                  /* index of the file that declares it */
   const script_event_key *keys; /* each identifier once */
 } script_event_detail;
 

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "json/json.h"
 #include "json/json_lua.h"
+#include <math.h>
 #include <stdio.h>
 
 typedef struct upgrade {
@@ -32,8 +33,8 @@ static const char *name_event(const annal_event *event, char out[320]) {
   char id[96], type[96], position[32] = "";
   if (event->position) snprintf(position, sizeof position, ", position %lld", (long long)event->position);
   bool has_id = event->id && event->id[0];
-  snprintf(out, 320, "event %s%s%s (%s%s)", has_id ? "\"" : "", has_id ? text_show(event->id, id) : "without id", has_id ? "\"" : "",
-           text_show(event->type, type), position);
+  snprintf(out, 320, "event %s%s%s (%s%s)", has_id ? "\"" : "", has_id ? text_show(event->id, id) : "without id",
+           has_id ? "\"" : "", text_show(event->type, type), position);
   return out;
 }
 
@@ -43,8 +44,8 @@ int script_look_at_version(const script_app *app, const annal_event *event, bool
   *older = declared && event->version < declared->version;
   if (!declared || event->version <= declared->version) return 0;
   return error_set(error, ANNAL_SCRIPT, declared->where,
-                   "%s has version %d, but the scripts declare version %d: they are older than what is stored", name_event(event, name),
-                   event->version, declared->version);
+                   "%s has version %d, but the scripts declare version %d: they are older than what is stored",
+                   name_event(event, name), event->version, declared->version);
 }
 
 /* ---- The chain ---------------------------------------------------------------------------------------------------------- */
@@ -81,10 +82,13 @@ static int run_step(lua_State *L, const upgrade *u, int version, annal_error *er
   lua_insert(L, -2);
   int code = script_call(u->state, 1, 1, "upcast", error);
   if (code) return explain(L, u, version, error);
-  if (lua_istable(L, -1)) return 0;
-  bool nothing = lua_isnil(L, -1);
+  bool is_table = lua_istable(L, -1), nothing = lua_isnil(L, -1);
+  if (is_table && !json_is_array(L, -1) && lua_rawlen(L, -1) == 0) return 0;
   error_set(error, ANNAL_SCRIPT, NULL, "its function returned %s: it has to return the data%s",
-            nothing ? "nothing" : luaL_typename(L, -1), nothing ? ", also where it changed them in place" : "");
+            nothing    ? "nothing"
+            : is_table ? "an array"
+                       : luaL_typename(L, -1),
+            nothing ? ", also where it changed them in place" : "");
   lua_pop(L, 1);
   return explain(L, u, version, error);
 }
@@ -128,9 +132,7 @@ static const char *next_fixed(const upgrade *u, fixed_fields *at) {
   return at->next < options->identifier_count ? options->identifiers[at->next++] : NULL;
 }
 
-static fixed_fields first_fixed(const upgrade *u) {
-  return (fixed_fields){.key = u->state->app->event_details[u->index].keys};
-}
+static fixed_fields first_fixed(const upgrade *u) { return (fixed_fields){.key = u->state->app->event_details[u->index].keys}; }
 
 /* [-0, +n, m] The values of those fields in the data at `data`. */
 static void push_fixed(lua_State *L, const upgrade *u, int data) {
@@ -148,9 +150,8 @@ static bool same_selection(lua_State *L, int one, int other) {
   bool is_scalar = type == LUA_TSTRING || type == LUA_TNUMBER || type == LUA_TBOOLEAN;
   bool other_scalar = other_type == LUA_TSTRING || other_type == LUA_TNUMBER || other_type == LUA_TBOOLEAN;
   if (!is_scalar || !other_scalar) return is_scalar == other_scalar;
-  if (type != LUA_TNUMBER || lua_isinteger(L, one)) return lua_isinteger(L, one) == lua_isinteger(L, other) && lua_rawequal(L, one, other);
-  lua_Number number = lua_tonumber(L, one), other_number = lua_tonumber(L, other); /* 0.0 and -0.0 are equal and two texts */
-  return other_type == LUA_TNUMBER && !lua_isinteger(L, other) && memcmp(&number, &other_number, sizeof number) == 0;
+  if (!lua_rawequal(L, one, other) || lua_isinteger(L, one) != lua_isinteger(L, other)) return false;
+  return type != LUA_TNUMBER || !signbit(lua_tonumber(L, one)) == !signbit(lua_tonumber(L, other)); /* 0.0 is not -0.0 */
 }
 
 /* [-0, +0, m] `values` is where those of push_fixed begin, `data` the upgraded ones. */
@@ -162,7 +163,8 @@ static int check_fixed(lua_State *L, const upgrade *u, int values, int data, ann
     bool same = same_selection(L, values, lua_gettop(L));
     lua_pop(L, 1);
     if (same) continue;
-    error_set(error, ANNAL_SCRIPT, NULL, "data.%s is changed, but by it events are selected, as they are stored: it has to stay", name);
+    error_set(error, ANNAL_SCRIPT, NULL, "data.%s is changed, but by it events are selected, as they are stored: it has to stay",
+              name);
     return explain(L, u, u->declared->version - 1, error);
   }
   return 0;
@@ -185,8 +187,8 @@ static int unfit(lua_State *L, const upgrade *u, annal_error *error) {
   char message[sizeof error->message];
   snprintf(message, sizeof message, "%s", error->message);
   if (u->is_incoming)
-    return error_set(error, error->code, error->where, "%s: upgraded from version %d to %d, %s", u->declared->type, u->event->version,
-                     u->declared->version, message);
+    return error_set(error, error->code, error->where, "%s: upgraded from version %d to %d, %s", u->declared->type,
+                     u->event->version, u->declared->version, message);
   if (error->code == ANNAL_INVALID) error_set(error, ANNAL_SCRIPT, NULL, "%s", message);
   return explain(L, u, u->declared->version - 1, error);
 }

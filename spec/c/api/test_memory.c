@@ -31,7 +31,8 @@ static void *allocate(void *context, void *pointer, size_t size) {
 }
 
 #define APP                                                                                                                      \
-  "event 'ADDED' { id = t.string, tags = t.array(t.string) }\n"                                                                  \
+  "event 'ADDED' { version = 2, schema = { id = t.string, tags = t.array(t.string) },\n"                                         \
+  "  upcast = { function(data) data.tags = {} return data end } }\n"                                                             \
   "projection 'LIST' { by = 'id', fields = { n = reducer { init = 0, on = { ADDED = function(s) return s + 1 end } },"           \
   "  tags = reducer { init = array {}, on = { ADDED = function(s, e) s = {} for i, tag in ipairs(e.data.tags) do s[i] = tag .. " \
   "i end return s end } },"                                                                                                      \
@@ -76,6 +77,23 @@ static int transact(store *s, annal_error *error) {
   return code;
 }
 
+/* The transactions save under version 1, which has no tags. */
+static int see_event(void *context, const annal_event *event) {
+  assert_int_equal(event->version, 2);
+  expect_in(event->data, "\"tags\":[");
+  ++*(int *)context;
+  return 0;
+}
+
+static int read_all(annal_store *handle, annal_error *error) {
+  int read = 0, followed = 0;
+  annal_selection all = {.size = sizeof all};
+  int code = annal_read(handle, &all, see_event, &read, error);
+  if (!code) code = annal_follow(handle, &all, 1e-6, see_event, &followed, error);
+  if (!code) assert_int_equal(read, followed);
+  return code;
+}
+
 /* Everything once; what fails is skipped over. Answers whether all went well. */
 static bool tell(place *p, const annal_options *options) {
   annal_error error;
@@ -102,6 +120,9 @@ static bool tell(place *p, const annal_options *options) {
     annal_text_free(handle, &text);
     well = well && !code;
   }
+  code = read_all(handle, &error);
+  expect_fair(code, &error, "read");
+  well = well && !code;
   annal_query query = {.size = sizeof query, .type = "LIST"};
   code = annal_query_projections(handle, &query, &text, &error);
   expect_fair(code, &error, "query");

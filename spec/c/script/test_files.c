@@ -265,8 +265,15 @@ static void a_fingerprint_follows_the_schemas_of_what_it_reads(void **unused) {
   app_write(&app, "events.lua", "event 'A' { id = t.string }\nevent 'B' { id = t.string, n = t.integer { min = 1 } }");
   expect_prints(&before, false, true);
   app_write(&app, "events.lua",
-            "event 'A' { id = t.string }\nevent 'B' { version = 2, schema = { id = t.string, n = t.integer } }");
+            "event 'A' { id = t.string }\nevent 'B' { version = 2, schema = { id = t.string, n = t.integer }, upcast = { include "
+            "'lib.upcast' } }");
+  app_write(&app, "lib/upcast.lua", "return function(data) return data end");
   expect_prints(&before, false, true);
+  prints older = fingerprints(); /* what upgrades an event is code of those who read it, and of nobody else */
+  app_write(&app, "lib/upcast.lua", "return function(data) data.n = 1 return data end");
+  expect_prints(&older, false, true);
+  app_write(&app, "lib/upcast.lua", "return function(data) return data end");
+  expect_prints(&older, true, true);
   app_write(&app, "events.lua",
             "event 'B' { n = t.integer, id = t.string } -- in another order, the same schema\nevent 'A' { id = t.string }");
   expect_prints(&before, true, true);
