@@ -14,6 +14,7 @@
 /* ---- How saves are grouped ---- */
 #define LIMIT_GATHER_PART 8  /* a leader waits for callers to come back for an eighth of what a batch takes … */
 #define LIMIT_GATHER_US 1000 /* … and at most this long: 32 callers then go together instead of 16 and 16 in turns */
+#define LIMIT_QUEUE_LOOK_US 50000 /* who waits for a batch looks so often whether it was interrupted: a person notices no less */
 #define LIMIT_BATCH_SAVES 64 /* more brings little: 44,500 events/s at 100 against 32,400 at 32 */
 #define LIMIT_BATCH_EVENTS 1000
 #define LIMIT_BATCH_BYTES (4u << 20)

@@ -10,7 +10,8 @@ typedef struct store_queue store_queue;
 store_queue *queue_new(const base_env *env); /* NULL: no memory */
 void queue_free(store_queue *queue);         /* accepts NULL; nobody may be waiting */
 
-/* Stores one checked save, alone or together with others, and answers for this one. Any thread. */
+/* Stores one checked save, alone or together with others, and answers for this one. Any thread. `unavailable`, with nothing stored and
+ * nothing in doubt, where its turn did not come within the timeout, or the store was interrupted while it waited for it. */
 int queue_append(store *s, store_save *save, annal_error *error);
 
 #endif
