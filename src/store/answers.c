@@ -63,6 +63,14 @@ const char *store_condition_id(const annal_condition *condition, size_t number) 
   return own ? own : condition->latest_event_id;
 }
 
+int store_fail_dropped(annal_error *error, const char *place, const annal_event *event) {
+  char shown[96];
+  return error_set(
+      error, ANNAL_INVALID, NULL,
+      "%s did not keep the event \"%s\": a trigger on its table of events dropped it; nothing of the save was stored", place,
+      text_show(event->id, shown));
+}
+
 /* A few words on what a stream selects, for people; long lists are cut. */
 static void describe_list(char *out, size_t room, const char *const *values, size_t count, const char *joint) {
   char shown[96];

@@ -116,6 +116,8 @@ int store_fail_partly_stored(annal_error *error, const annal_event *stored, size
 int store_fail_conflict(annal_error *error, const annal_condition *condition, size_t number, const char *newer_id,
                         int64_t newer_position);
 int store_fail_conflict_missing(annal_error *error, const annal_condition *condition, size_t number);
+/* invalid: the table took the event without an error, and does not have it. `place` names the store. */
+int store_fail_dropped(annal_error *error, const char *place, const annal_event *event);
 /* The id that stands for stream `number` of a condition: its own, or latest_event_id; NULL: no match may exist. */
 const char *store_condition_id(const annal_condition *condition, size_t number);
 /* keep_created_at: `invalid` where the time steps back or lies in the future. */

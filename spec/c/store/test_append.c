@@ -303,27 +303,95 @@ static void later_saves_of_a_batch_see_earlier_ones(void **state) {
   assert_string_equal(ids_of_stream(f, (annal_stream){.all = true}), "a c");
 }
 
+/* A batch in which the save in the middle, of two events, holds one that the table refuses: it alone fails. */
+static void expect_own_fault(fixture *f, const char *bad_data, const char *part) {
+  char text[3][16];
+  static int number;
+  int64_t head = head_of(f);
+  number++;
+  for (int i = 0; i < 3; i++) snprintf(text[i], sizeof text[i], "%d%c", number, "abd"[i]);
+  annal_event first = event_of(text[0], "A", "{}"), last = event_of(text[2], "A", "{}");
+  annal_event pair[2] = {event_of(text[1], "A", "{}"), event_of("c", "BAD", bad_data)};
+  store_save saves[3] = {{.events = &first, .count = 1}, {.events = pair, .count = 2}, {.events = &last, .count = 1}};
+  store_entry entries[3] = {{.save = &saves[0]}, {.save = &saves[1]}, {.save = &saves[2]}};
+  f->store->backend->append(f->store, entries, 3);
+  for (int i = 0; i < 3; i++)
+    if (entries[i].result != (i == 1 ? ANNAL_INVALID : ANNAL_OK))
+      fail_msg("%s: save %d: %d %s", part, i, entries[i].result, entries[i].error.message);
+  if (!strstr(entries[1].error.message, part)) fail_msg("\"%s\" is not in \"%s\"", part, entries[1].error.message);
+  assert_false(entries[1].error.retryable);
+  assert_int_equal(first.position, head + 1);
+  assert_int_equal(last.position, head + 2);
+  assert_int_equal(pair[0].position, 0);
+  assert_int_equal(head_of(f), head + 2);
+  /* And alone. */
+  store_save again = {.events = pair, .count = 2};
+  assert_fails(store_append(f->store, &again, &test_error), ANNAL_INVALID, part);
+  store_save one = {.events = &pair[1], .count = 1};
+  assert_fails(store_append(f->store, &one, &test_error), ANNAL_INVALID, part);
+  assert_int_equal(pair[1].position, 0);
+  assert_int_equal(head_of(f), head + 2);
+}
+
 static void a_refused_event_fails_its_own_save_alone(void **state) {
   fixture *f = *state;
   if (fixture_runs_on == IN_MEMORY) skip(); /* its rule is set past the store */
   fixture_sql(f, "CREATE TRIGGER bad BEFORE INSERT ON events WHEN new.type = 'BAD' BEGIN SELECT raise(ABORT, 'BAD is bad'); END",
               "ALTER TABLE events ADD CONSTRAINT bad CHECK (type <> 'BAD')");
-  annal_event first = event_of("a", "A", "{}"), last = event_of("d", "A", "{}");
-  annal_event pair[2] = {event_of("b", "A", "{}"), event_of("c", "BAD", "{}")};
-  store_save saves[3] = {{.events = &first, .count = 1}, {.events = pair, .count = 2}, {.events = &last, .count = 1}};
-  store_entry entries[3] = {{.save = &saves[0]}, {.save = &saves[1]}, {.save = &saves[2]}};
-  f->store->backend->append(f->store, entries, 3);
-  assert_int_equal(entries[0].result, ANNAL_OK);
-  assert_int_equal(entries[1].result, ANNAL_INVALID);
-  assert_non_null(strstr(entries[1].error.message, "bad"));
-  assert_int_equal(entries[2].result, ANNAL_OK);
-  assert_string_equal(ids_of_stream(f, (annal_stream){.all = true}), "a d");
-  assert_int_equal(last.position, 2);
-  assert_int_equal(pair[0].position, 0);
-  /* And alone. */
-  store_save again = {.events = pair, .count = 2};
-  assert_fails(store_append(f->store, &again, &test_error), ANNAL_INVALID, "bad");
-  assert_int_equal(head_of(f), 2);
+  expect_own_fault(f, "{}", "bad");
+}
+
+/* However a trigger or an index of the user's refuses: some of these ways end the transaction of all. */
+static void every_way_to_refuse_is_one_saves_own(void **state) {
+  fixture *f = *state;
+  if (fixture_runs_on == IN_MEMORY) skip();
+  static const char *const sqlite_ways[] = {"ABORT, 'no'", "ROLLBACK, 'no'", "FAIL, 'no'"};
+  static const char *const postgres_ways[] = {"raise exception 'no'", "raise exception 'no' using errcode = 'U0001'",
+                                              "raise exception 'no' using errcode = '45000'"};
+  for (int way = 0; way < 3; way++)
+    for (int after = 0; after < 2; after++) {
+      char sqlite[256], postgres[512];
+      const char *when = after ? "AFTER" : "BEFORE";
+      snprintf(sqlite, sizeof sqlite, "CREATE TRIGGER bad %s INSERT ON events WHEN new.type = 'BAD' BEGIN SELECT raise(%s); END",
+               when, sqlite_ways[way]);
+      snprintf(postgres, sizeof postgres,
+               "create function bad() returns trigger language plpgsql as $$ begin %s; end $$; "
+               "create trigger bad %s insert on events for each row when (new.type = 'BAD') execute function bad()",
+               postgres_ways[way], when);
+      fixture_sql(f, sqlite, postgres);
+      expect_own_fault(f, "{}", "no");
+      fixture_sql(f, "DROP TRIGGER bad", "drop trigger bad on events; drop function bad()");
+    }
+  if (fixture_runs_on != ON_POSTGRES) return;
+  /* Class 54: an index of the user's on a value that is too long for one. */
+  fixture_sql(f, "", "create index wide on events ((data ->> 'wide'))");
+  char *data = malloc(40000);
+  size_t used = (size_t)sprintf(data, "{\"wide\":\"");
+  for (uint64_t x = 1; used < 20000; x = x * 6364136223846793005u + 1442695040888963407u) /* what compression cannot make small */
+    used += (size_t)sprintf(data + used, "%016llx", (unsigned long long)(x ^ x >> 29));
+  strcpy(data + used, "\"}");
+  expect_own_fault(f, data, "index row");
+  free(data);
+}
+
+/* A trigger that drops an event without an error: the save must not be told that it is stored. */
+static void an_event_that_the_table_drops_is_no_success(void **state) {
+  fixture *f = *state;
+  if (fixture_runs_on == IN_MEMORY) skip();
+  fixture_sql(f, "CREATE TRIGGER bad BEFORE INSERT ON events WHEN new.type = 'BAD' BEGIN SELECT raise(IGNORE); END",
+              "create function bad() returns trigger language plpgsql as $$ begin return null; end $$; "
+              "create trigger bad before insert on events for each row when (new.type = 'BAD') execute function bad()");
+  expect_own_fault(f, "{}", "dropped");
+  if (fixture_runs_on != ON_POSTGRES) return;
+  /* SQLite's triggers cannot do this: the event is there, and not as it was given. */
+  static const char *const changes[] = {"new.id := 'other'", "new.position := new.position + 7"};
+  for (int i = 0; i < 2; i++) {
+    char sql[256];
+    snprintf(sql, sizeof sql,
+             "create or replace function bad() returns trigger language plpgsql as $$ begin %s; return new; end $$", changes[i]);
+    fixture_sql(f, "", sql);
+    expect_own_fault(f, "{}", "changed");
+  }
 }
 
 static void a_save_may_be_larger_than_a_batch(void **state) {
@@ -375,6 +443,8 @@ int main(void) {
       TEST(a_condition_must_say_what_it_guards),
       TEST(later_saves_of_a_batch_see_earlier_ones),
       TEST(a_refused_event_fails_its_own_save_alone),
+      TEST(every_way_to_refuse_is_one_saves_own),
+      TEST(an_event_that_the_table_drops_is_no_success),
       TEST(a_save_may_be_larger_than_a_batch),
       TEST(an_event_may_be_as_large_as_allowed),
   };

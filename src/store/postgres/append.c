@@ -373,11 +373,11 @@ static void append_batch(pg_store *s, store_entry **live, size_t count, bool *fl
   annal_error error;
   bool touching = pg_touches(s->base.env, live, count, flushes);
   if (!append_live(s, NULL, NULL, live, count, touching ? flushes : NULL, &error)) return;
-  if (count == 1 || !pg_is_content(&error)) {
+  if (count == 1 || error.in_doubt || pg_is_everybodys(&error)) {
     answer_all(live, count, &error);
     return;
   }
-  /* Nothing was stored; one of them is the culprit. */
+  /* Nothing was stored; one of them may be the culprit. */
   for (size_t i = 0; i < count; i++)
     if (append_live(s, NULL, NULL, live + i, 1, NULL, &error)) answer_all(live + i, 1, &error);
 }

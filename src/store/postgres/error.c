@@ -41,9 +41,29 @@ bool pg_scrub(const pg_store *s, const char *text, char *out, size_t room) {
   return true;
 }
 
+static bool begins_with_one_of(const char *state, const char *const *beginnings, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (strncmp(state, beginnings[i], strlen(beginnings[i])) == 0) return true;
+  return false;
+}
+
+/* SQLSTATEs that neither the standard nor PostgreSQL gives a meaning are what a trigger of somebody's raises: 45… by custom, or classes
+ * that begin with one of 6 to 9 or I to Z. */
+static bool is_somebodys(const char *state) {
+  static const char *const servers[] = {"72", "P0", "XX"};
+  bool free = (state[0] >= '6' && state[0] <= '9') || (state[0] >= 'I' && state[0] <= 'Z') || strncmp(state, "45", 2) == 0;
+  return free && !begins_with_one_of(state, servers, sizeof servers / sizeof *servers);
+}
+
 bool pg_is_content(const annal_error *error) {
-  return strncmp(error->sqlstate, "22", 2) == 0 || strncmp(error->sqlstate, "23", 2) == 0 ||
-         strncmp(error->sqlstate, "P0", 2) == 0;
+  static const char *const classes[] = {"22", "23", "54", "P0"};
+  return begins_with_one_of(error->sqlstate, classes, sizeof classes / sizeof *classes) || is_somebodys(error->sqlstate);
+}
+
+/* What is the server's, the session's, the disk's would have met any other statement too. */
+bool pg_is_everybodys(const annal_error *error) {
+  static const char *const states[] = {"08", "25", "26", "28", "40", "53", "55P03", "57", "58"};
+  return error->sqlstate[0] == 0 || begins_with_one_of(error->sqlstate, states, sizeof states / sizeof *states);
 }
 
 typedef struct state_meaning {
@@ -137,8 +157,8 @@ static int fail_state(pg_store *s, const char *state, const char *message, const
     const state_meaning *meaning = meaning_of(state, call->theirs);
     if (strcmp(state, "42501") == 0 && !call->theirs) add_grant(s, message, advice, sizeof advice);
     else if (meaning && meaning->advice) snprintf(advice, sizeof advice, "%s", meaning->advice);
-    result = error_set(error, meaning ? meaning->code : ANNAL_UNAVAILABLE, NULL, "%s: %s%s%s", s->place, message,
-                       *advice ? "; " : "", advice);
+    int code = meaning ? meaning->code : is_somebodys(state) ? ANNAL_INVALID : ANNAL_UNAVAILABLE;
+    result = error_set(error, code, NULL, "%s: %s%s%s", s->place, message, *advice ? "; " : "", advice);
     if (meaning) error->retryable = meaning->retryable;
   }
   snprintf(error->sqlstate, sizeof error->sqlstate, "%s", state);

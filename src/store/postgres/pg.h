@@ -189,8 +189,12 @@ int pg_fail(pg_store *s, const pg_conn *conn, const PGresult *result, const pg_c
 /* A message of libpq's as one line without the password. False: the password is too short to be told from other text, and stands in
  * it as a word; then the whole of it is left out, and `out` says so. */
 bool pg_scrub(const pg_store *s, const char *text, char *out, size_t room);
-/* Content's own fault (classes 22, 23, P0): another save of the batch may succeed. */
+/* The fault of what was to be stored, met when it was stored (classes 22, 23, 54, P0, and what a trigger raises under a SQLSTATE of its
+ * own). */
 bool pg_is_content(const annal_error *error);
+/* Of the server, the session, the disk, the time: no fault of one save of a batch. Any other error may be one's own, for a trigger may
+ * raise whatever it likes. */
+bool pg_is_everybodys(const annal_error *error);
 
 /* ---- The pool (pool.c) ----------------------------------------------------------------------------------------------------- */
 

@@ -12,6 +12,7 @@ typedef struct appender {
   int64_t position; /* of the newest event, those of this transaction too */
   int64_t created_at;
   bool wrote;
+  bool ended; /* a save's own fault has ended the transaction of all */
   bool alone; /* one save in the transaction: what fails in it is undone by rolling all of it back */
 } appender;
 
@@ -187,6 +188,16 @@ static int insert_event(appender *a, sqlite3_stmt *stmt, const annal_event *even
   return code == SQLITE_DONE ? sqlite3_reset(stmt) : code;
 }
 
+/* What became of an event that was not inserted. Where SQLite has ended the transaction by itself, as a trigger can tell it to, the
+ * saves before this one are gone too. */
+static outcome refuse(appender *a, const annal_event *event, int code, annal_error *error) {
+  if (code == SQLITE_OK) return own(store_fail_dropped(error, a->s->path, event)); /* a trigger's RAISE(IGNORE) */
+  int result = sqlite_fail(a->conn, code, error);
+  if (!sqlite_is_content(code)) return fatal(result);
+  a->ended = sqlite3_get_autocommit(a->conn->db);
+  return a->ended ? fatal(result) : own(result);
+}
+
 static outcome insert_events(appender *a, store_save *save, annal_error *error) {
   sqlite3_stmt *stmt;
   int result = sqlite_prepare(a->conn, a->s->sql[SQL_INSERT_EVENT], &stmt, error);
@@ -197,10 +208,8 @@ static outcome insert_events(appender *a, store_save *save, annal_error *error) 
   for (size_t i = 0; i < save->count; i++) {
     if (save->keep_created_at) created_at = save->events[i].created_at;
     int code = insert_event(a, stmt, &save->events[i], ++position, created_at);
-    if (code == SQLITE_OK) continue;
-    result = sqlite_fail(a->conn, code, error);
-    /* Where SQLite has ended the transaction by itself, the saves before this one are gone too. */
-    answer = sqlite_is_content(code) && !sqlite3_get_autocommit(a->conn->db) ? own(result) : fatal(result);
+    if (code == SQLITE_OK && sqlite3_changes64(a->conn->db) == 1) continue;
+    answer = refuse(a, &save->events[i], code, error);
     break;
   }
   sqlite_done(stmt);
@@ -287,18 +296,27 @@ static int append_all(appender *a, store_entry *entries, size_t count, annal_err
   return result;
 }
 
+static void append_batch(sqlite_store *s, sqlite_conn *conn, store_entry *entries, size_t count) {
+  appender a = {.s = s, .conn = conn, .alone = count == 1};
+  annal_error error;
+  int result = append_all(&a, entries, count, &error);
+  if (!result && a.wrote) sqlite_checkpoint_when_long(s, conn);
+  if (!result) return;
+  fail_all(entries, count, &error);
+  /* Nothing was stored, and one of them is the culprit. */
+  for (size_t i = 0; i < count && a.ended && count > 1; i++) append_batch(s, conn, entries + i, 1);
+}
+
 void sqlite_append(store *s, store_entry *entries, size_t count) {
   sqlite_store *self = (sqlite_store *)s;
-  appender a = {.s = self, .alone = count == 1};
+  sqlite_conn *conn;
   annal_error error;
-  error_clear(&error);
-  int result = sqlite_take_writer(self, &a.conn, &error);
-  if (!result) {
-    result = append_all(&a, entries, count, &error);
-    if (!result && a.wrote) sqlite_checkpoint_when_long(self, a.conn);
-    sqlite_give_back(a.conn);
+  if (sqlite_take_writer(self, &conn, &error)) {
+    fail_all(entries, count, &error);
+    return;
   }
-  if (result) fail_all(entries, count, &error);
+  append_batch(self, conn, entries, count);
+  sqlite_give_back(conn);
 }
 
 /* `alone`: whatever fails here undoes all of it. */

@@ -9,6 +9,9 @@
 --
 -- Every expression of PL/pgSQL is set up anew in each transaction, which costs more than it does: so a save of one event, the
 -- most frequent, is first tried the short way, which knows success only. What that cannot say is left to the long way.
+--
+-- The table is its owner's, who may have put triggers on it. One that refuses an event raises an error; one that drops it, or gives
+-- it another id or position, would make an acknowledged event vanish: so what the table has taken is looked at and counted.
 create or replace function @append@(
   save_starts    int[],          -- events of each save
   flushes        boolean[],      -- null: no save touches an earlier one of this call
@@ -56,6 +59,7 @@ declare
   clock        timestamptz;
   pending      int := 1;         -- first event that is accepted and not yet inserted …
   pending_end  int := 1;         -- … and one past the last
+  kept         int;              -- events that the table has taken as they were given
   first        int;              -- events of this save
   past         int;
   result       int;
@@ -100,7 +104,11 @@ begin
     end if;
     if newer is null then
       insert into @events@ (position, id, type, version, data, metadata, created_at)
-        values (next, event_ids[1], event_types[1], event_versions[1], event_data[1], event_metadata[1], clock);
+        values (next, event_ids[1], event_types[1], event_versions[1], event_data[1], event_metadata[1], clock)
+        returning (position = next and id = event_ids[1])::int into kept;
+      if kept is distinct from 1 then
+        raise exception 'a trigger or a rule on the table of events dropped or changed an event; nothing of the save was stored';
+      end if;
       return row(array[0], null, array[next], array[clock], null, null, null)::@answer@;
     end if;
   end if;
@@ -124,14 +132,22 @@ begin
       if pending_end = pending + 1 then
         insert into @events@ (position, id, type, version, data, metadata, created_at)
           values (head + 1, event_ids[pending], event_types[pending], event_versions[pending], event_data[pending],
-                  event_metadata[pending], coalesce(event_times[pending], clock));
+                  event_metadata[pending], coalesce(event_times[pending], clock))
+          returning (position = head + 1 and id = event_ids[pending])::int into kept;
       else
-        insert into @events@ (position, id, type, version, data, metadata, created_at)
-          select head + n.place, n.id, n.type, n.version, n.data, n.metadata, coalesce(n.kept, clock)
-            from unnest(event_ids[pending : pending_end - 1], event_types[pending : pending_end - 1],
-                        event_versions[pending : pending_end - 1], event_data[pending : pending_end - 1],
-                        event_metadata[pending : pending_end - 1], event_times[pending : pending_end - 1])
-                 with ordinality as n (id, type, version, data, metadata, kept, place);
+        with taken as (
+          insert into @events@ (position, id, type, version, data, metadata, created_at)
+            select head + n.place, n.id, n.type, n.version, n.data, n.metadata, coalesce(n.kept, clock)
+              from unnest(event_ids[pending : pending_end - 1], event_types[pending : pending_end - 1],
+                          event_versions[pending : pending_end - 1], event_data[pending : pending_end - 1],
+                          event_metadata[pending : pending_end - 1], event_times[pending : pending_end - 1])
+                   with ordinality as n (id, type, version, data, metadata, kept, place)
+            returning position, id
+        )
+        select count(*) filter (where t.id = event_ids[pending + (t.position - head)::int - 1]) into kept from taken t;
+      end if;
+      if kept is distinct from pending_end - pending then
+        raise exception 'a trigger or a rule on the table of events dropped or changed an event; nothing of the save was stored';
       end if;
       head := next - 1;
       pending := pending_end;
