@@ -1,74 +1,10 @@
 /* What only PostgreSQL has: the append function past its C, lost and interrupted sessions, locks, roles, engines and sessions that
  * are refused, connections that run out. Skipped without ANNAL_TEST_PG. */
-#include "fixture.h"
+#include "server.h"
 
 #include "base/env.h"
-#include <libpq-fe.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-
-/* ---- Past the store -------------------------------------------------------------------------------------------------------- */
-
-/* A session of the test's own, in the store's schema. */
-static PGconn *session(fixture *f) {
-  PGconn *conn = PQconnectdb(getenv("ANNAL_TEST_PG"));
-  if (PQstatus(conn) != CONNECTION_OK) fail_msg("%s", PQerrorMessage(conn));
-  char sql[160];
-  snprintf(sql, sizeof sql, "set client_min_messages = warning; set search_path = %s", f->schema);
-  PQclear(PQexec(conn, sql));
-  return conn;
-}
-
-/* The first value of the answer, or the SQLSTATE of a failure. Borrowed until the next call. */
-static const char *ask(PGconn *conn, const char *sql) {
-  static _Thread_local char answer[512];
-  PGresult *result = PQexec(conn, sql);
-  answer[0] = 0;
-  if (PQresultStatus(result) == PGRES_TUPLES_OK) {
-    if (PQntuples(result) > 0) snprintf(answer, sizeof answer, "%s", PQgetvalue(result, 0, 0));
-  } else if (PQresultStatus(result) != PGRES_COMMAND_OK) {
-    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    snprintf(answer, sizeof answer, "%s", state ? state : "lost");
-  }
-  PQclear(result);
-  return answer;
-}
-
-static void run(PGconn *conn, const char *sql) {
-  const char *answer = ask(conn, sql);
-  if (strlen(answer) == 5 && answer[0] >= '0' && answer[0] <= '9') fail_msg("%s: %s %s", sql, answer, PQerrorMessage(conn));
-}
-
-static const char *const take_lock = "begin; select pg_advisory_xact_lock(1634627180, 'events'::regclass::oid::int)";
-
-/* The conninfo of the tests with other words in it. */
-static void location_with(char out[512], const char *more) {
-  PQconninfoOption *options = PQconninfoParse(getenv("ANNAL_TEST_PG"), NULL);
-  size_t used = 0;
-  assert_non_null(options);
-  for (PQconninfoOption *o = options; o->keyword; o++)
-    if (o->val) used += (size_t)snprintf(out + used, 512 - used, "%s='%s' ", o->keyword, o->val);
-  snprintf(out + used, 512 - used, "%s", more);
-  PQconninfoFree(options);
-}
-
-static int open_with(fixture *f, const char *more, store **out) {
-  char location[512];
-  location_with(location, more);
-  *out = NULL;
-  return store_open(&f->env, location, &f->options, out, &test_error);
-}
-
-static int save_to(store *s, const char *id, annal_error *error) {
-  annal_event event = event_of(id, "T", "{\"k\":\"v\"}");
-  store_save save = {.events = &event, .count = 1};
-  return store_append(s, &save, error);
-}
 
 /* ---- The function itself --------------------------------------------------------------------------------------------------- */
 
@@ -333,13 +269,13 @@ static void an_interrupt_ends_what_is_under_way(void **state) {
 /* ---- Lost sessions ---------------------------------------------------------------------------------------------------------- */
 
 static const char *const end_appends =
-    "select count(pg_terminate_backend(pid)) from pg_stat_activity where query like '%annal\\_append\\_1%' and wait_event = "
-    "'advisory' and pid <> pg_backend_pid()";
+    "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'annal' and datname = "
+    "current_database() and wait_event = 'advisory'";
 static const char *const end_idle =
     "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'annal' "
     "and datname = current_database() and state = 'idle'";
 
-/* Ends the server processes that wait for the lock, twice, then lets go of it. */
+/* Ends the server processes that wait for the lock, with a save and on their way to one, then lets go of it. */
 static void *end_waiting(void *context) {
   PGconn **conns = context;
   for (int ended = 0; ended < 2;) {
@@ -366,107 +302,25 @@ static void a_save_whose_session_is_lost_is_sent_again(void **state) {
   PQfinish(conns[1]);
 }
 
-/* Stands between the store and its server, and can lose an answer. */
-typedef struct proxy {
-  char directory[64];
-  int listener;
-  int pairs[16][2]; /* client, server; -1: free */
-  atomic_bool stop;
-  atomic_int lose; /* so many answers to statements that contain the append are thrown away with their connection */
-  pthread_t thread;
-} proxy;
-
-static int connect_to_server(void) {
-  PGconn *conn = PQconnectdb(getenv("ANNAL_TEST_PG"));
-  struct sockaddr_storage address;
-  socklen_t size = sizeof address;
-  assert_int_equal(getpeername(PQsocket(conn), (struct sockaddr *)&address, &size), 0);
-  PQfinish(conn);
-  int server = socket(address.ss_family, SOCK_STREAM, 0);
-  assert_int_equal(connect(server, (struct sockaddr *)&address, size), 0);
-  return server;
-}
-
-static void close_pair(int pair[2]) {
-  close(pair[0]);
-  close(pair[1]);
-  pair[0] = pair[1] = -1;
-}
-
-/* Forwards what is there in one direction; false when the connection has ended or is to end. */
-static bool forward(proxy *p, int pair[2], int from) {
-  static char bytes[1 << 16];
-  static bool appending[16]; /* the last that was sent on a pair was an append */
-  size_t number = (size_t)(pair - p->pairs[0]) / 2;
-  ssize_t size = recv(pair[from], bytes, sizeof bytes, 0);
-  if (size <= 0) return false;
-  if (from == 0) appending[number] = memmem(bytes, (size_t)size, "lost answer", 11) != NULL;
-  else if (appending[number] && atomic_load(&p->lose) > 0) {
-    atomic_fetch_sub(&p->lose, 1);
-    return false;
-  }
-  return send(pair[!from], bytes, (size_t)size, MSG_NOSIGNAL) == size;
-}
-
-static void *run_proxy(void *context) {
-  proxy *p = context;
-  while (!atomic_load(&p->stop)) {
-    struct pollfd waited[33] = {{.fd = p->listener, .events = POLLIN}};
-    for (int i = 0; i < 32; i++) waited[i + 1] = (struct pollfd){.fd = p->pairs[i / 2][i % 2], .events = POLLIN};
-    if (poll(waited, 33, 50) <= 0) continue;
-    for (int i = 0; i < 32; i++)
-      if (waited[i + 1].revents && p->pairs[i / 2][0] >= 0 && !forward(p, p->pairs[i / 2], i % 2)) close_pair(p->pairs[i / 2]);
-    if (!waited[0].revents) continue;
-    for (int i = 0; i < 16; i++)
-      if (p->pairs[i][0] < 0) {
-        p->pairs[i][0] = accept(p->listener, NULL, NULL);
-        p->pairs[i][1] = connect_to_server();
-        break;
-      }
-  }
-  for (int i = 0; i < 16; i++)
-    if (p->pairs[i][0] >= 0) close_pair(p->pairs[i]);
-  return NULL;
-}
-
-static void start_proxy(proxy *p, fixture *f) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  *p = (proxy){0};
-  for (int i = 0; i < 16; i++) p->pairs[i][0] = p->pairs[i][1] = -1;
-  snprintf(address.sun_path, sizeof address.sun_path, "%s/.s.PGSQL.5432", f->directory);
-  p->listener = socket(AF_UNIX, SOCK_STREAM, 0);
-  assert_int_equal(bind(p->listener, (struct sockaddr *)&address, sizeof address), 0);
-  assert_int_equal(listen(p->listener, 8), 0);
-  assert_int_equal(pthread_create(&p->thread, NULL, run_proxy, p), 0);
-}
-
-static void stop_proxy(proxy *p) {
-  atomic_store(&p->stop, true);
-  pthread_join(p->thread, NULL);
-  close(p->listener);
-}
-
 /* The server commits and its answer never comes: the same save under the same ids finds what is stored. */
 static void a_save_whose_answer_is_lost_is_settled(void **state) {
   fixture *f = *state;
   proxy between;
-  char more[128];
   store *s;
-  start_proxy(&between, f);
-  snprintf(more, sizeof more, "host=%s port=5432 hostaddr=''", f->directory);
-  assert_ok(open_with(f, more, &s));
+  proxy_start(&between, f, "lost answer");
+  assert_ok(open_through(&between, f, "", &s));
   annal_stream all = {.all = true};
   annal_condition empty = {.size = sizeof empty, .streams = &all, .stream_count = 1};
   annal_event event = event_of("lost answer", "T", "{\"k\":\"v\"}");
   store_save save = {.events = &event, .count = 1, .condition = &empty};
-  atomic_store(&between.lose, 3);
+  proxy_do(&between, LOSE_ANSWER, 3);
   assert_ok(store_append(s, &save, &test_error));
-  assert_int_equal(atomic_load(&between.lose), 0);
+  assert_int_equal(atomic_load(&between.faults), 0);
   assert_true(save.was_stored); /* by an attempt whose answer nobody heard */
   assert_int_equal(event.position, 1);
   assert_int_equal(head_of(f), 1);
   store_close(s);
-  stop_proxy(&between);
+  proxy_stop(&between);
 }
 
 static void *end_waiting_for_good(void *context) {

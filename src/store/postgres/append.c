@@ -1,9 +1,9 @@
 /* Saves: a batch as the arguments of one call of annal_append_1, and its answers. Role: append of the backend; append.sql is the
  * protocol itself.
  *
- * A connection that is lost during a save is made again and the same save sent again under the same ids, until the deadline:
- * ids come before conditions, so the answer is true whichever attempt won. Nothing less settles it: a look-up may find nothing
- * and the orphaned server process store the events afterwards. */
+ * A connection that is lost during a save is made again, the server process that it may have left behind is ended (orphan.c), and the
+ * same save sent again under the same ids, until the deadline: ids come before conditions, so the answer is true whichever attempt
+ * won. Nothing less settles it: a look-up may find nothing and the orphan store the events afterwards. */
 #include "store/postgres/pg.h"
 
 #include "base/error.h"
@@ -272,27 +272,44 @@ bool pg_wait_before_retry(pg_store *s, const pg_call *call, int *pause_ms) {
   return !pg_interrupted(s, call);
 }
 
+/* After a failover the way that led to the server which takes writes may for a while lead to one that only reads. */
+static int refuse_standby(pg_store *s, pg_conn *conn, annal_error *error) {
+  const char *standby = PQparameterStatus(conn->pq, "in_hot_standby");
+  if (!standby || strcmp(standby, "on") != 0) return ANNAL_OK;
+  pg_disconnect(s, conn);
+  return error_set(error, ANNAL_UNAVAILABLE, NULL, "%s is on a standby, which only reads", s->place);
+}
+
+/* The writer, fit for a save whose answer will be true. */
+static int make_ready(pg_store *s, const pg_call *call, annal_error *error) {
+  pg_conn *conn = &s->writer;
+  pg_settle(s, conn, call);
+  int code = pg_alive(conn) ? ANNAL_OK : pg_connect(s, conn, call, error);
+  if (!code) code = refuse_standby(s, conn, error);
+  if (!code) code = pg_bear_mark(s, conn, call, error);
+  return code ? code : pg_settle_orphans(s, conn, call, error);
+}
+
 /* One attempt. *unknown becomes true when it was sent and nobody can know what became of it. */
 static int attempt(pg_store *s, const pg_params *params, const pg_call *call, PGresult **result, bool *unknown,
                    annal_error *error) {
   pg_conn *conn = &s->writer;
-  pg_settle(s, conn, call);
-  int code = pg_alive(conn) ? ANNAL_OK : pg_connect(s, conn, call, error);
+  int code = make_ready(s, call, error);
   if (code) return code;
   conn->submitted = false;
-  code = pg_query(s, conn, s->append_sql, params, call, result, error);
-  if (code && conn->submitted && pg_lost(conn)) *unknown = true;
+  code = pg_query(s, conn, s->append_marked_sql ? s->append_marked_sql : s->append_sql, params, call, result, error);
+  if (code && conn->submitted && pg_lost(conn)) *unknown = s->unsettled = true;
   if (code || PQresultStatus(*result) == PGRES_TUPLES_OK) return code;
   /* The answer to something else: somebody has spoken over this connection. What became of the append is asked over another. */
   PQclear(*result);
   *result = NULL;
   pg_disconnect(s, conn);
-  *unknown = true;
+  *unknown = s->unsettled = true;
   return error_set(error, ANNAL_UNAVAILABLE, NULL, "%s answered something that it was not asked", s->place);
 }
 
-/* Sends until there is an answer. An error of another kind after an attempt whose fate is unknown does not settle that one;
- * the content's own fault does, since it would have failed the other attempt too. */
+/* Sends until there is an answer. An error of another kind after an attempt whose fate is unknown does not settle that one; the
+ * content's own fault does, for it is met only where the ids were not found, and nothing is left that could store them. */
 static int send_until_known(pg_store *s, const pg_params *params, PGresult **result, annal_error *error) {
   pg_call call = pg_call_begin(s);
   bool unknown = false;
@@ -325,10 +342,12 @@ static int append_live(pg_store *s, pg_conn *within, const pg_call *call, store_
   pg_params_init(&params, s->base.env);
   add_events(&events, s->base.env, entries, count, flushes, &params);
   add_streams(&streams, s, entries, count, &params);
-  char lock_ms[4], clock[8];
+  char lock_ms[4], clock[8], mark[4];
   pg_put32(lock_ms, s->lock_ms);
   pg_params_binary(&params, PG_INT4, s->lock_ms == PG_LOCK_MS_DEFAULT ? NULL : lock_ms, sizeof lock_ms);
   pg_params_clock(s, &params, clock);
+  pg_put32(mark, s->mark);
+  if (s->append_marked_sql && !within) pg_params_binary(&params, PG_INT4, mark, sizeof mark);
   int code = params.failed ? error_memory(error)
              : within      ? pg_query(s, within, s->append_sql, &params, call, &result, error)
                            : send_until_known(s, &params, &result, error);

@@ -65,7 +65,7 @@ void pg_disconnect(pg_store *s, pg_conn *conn) {
   conn->pq = NULL;
   conn->statement_count = 0;
   conn->next_name = 0;
-  conn->sent = conn->used = false;
+  conn->sent = conn->used = conn->marked = false;
 }
 
 static int fail_connect(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error) {

@@ -74,6 +74,10 @@ int pg_names_init(pg_names *names, const base_env *env, const annal_options *opt
     buf_text(&text, PG_LOCK_APPEND);
     done = add_word(names, &count, "lock", &text);
   }
+  if (done) {
+    buf_text(&text, PG_LOCK_MARK);
+    done = add_word(names, &count, "mark_class", &text);
+  }
   buf_free(&text);
   return done ? ANNAL_OK : error_memory(error);
 }

@@ -90,6 +90,7 @@ static void pg_close(store *base) {
   base_free(env, (void *)s->cancels);
   base_free(env, s->cancel_owned);
   base_free(env, s->append_sql);
+  base_free(env, s->append_marked_sql);
   store_free_fields(&s->base);
   pg_names_free(&s->names, env);
   pthread_mutex_destroy(&s->write_lock);
@@ -131,6 +132,21 @@ static const store_backend backend = {.name = "postgresql",
                                       .session = pg_session_open,
                                       .check = pg_check};
 
+static char *render_call(const pg_store *s, const char *file) {
+  base_buf sql;
+  annal_text text = {0};
+  buf_init(&sql, s->base.env);
+  pg_render(&sql, &s->names, NULL, file);
+  return buf_take(&sql, &text) ? (char *)text.bytes : NULL;
+}
+
+static int render_calls(pg_store *s, annal_error *error) {
+  s->append_sql = render_call(s, "append_call.sql");
+  if (s->base.options->pooled) s->append_marked_sql = render_call(s, "append_call_marked.sql");
+  bool done = s->append_sql && (s->append_marked_sql || !s->base.options->pooled);
+  return done ? ANNAL_OK : error_memory(error);
+}
+
 static int new_store(const base_env *env, const annal_options *options, pg_store **out, annal_error *error) {
   pg_store *s = base_calloc(env, 1, sizeof *s);
   if (!s) return error_memory(error);
@@ -151,15 +167,9 @@ static int new_store(const base_env *env, const annal_options *options, pg_store
   for (size_t i = 0; i < s->reader_count; i++) s->readers[i].place = i;
   s->writer.place = s->reader_count;
   for (size_t i = 0; i < s->reader_count; i++) s->own[i].place = s->reader_count + 1 + i;
-  base_buf sql;
-  buf_init(&sql, env);
   int code = pg_names_init(&s->names, env, options, error);
-  if (code) return code;
-  annal_text text;
-  pg_render(&sql, &s->names, NULL, "append_call.sql");
-  if (!buf_take(&sql, &text)) return error_memory(error);
-  s->append_sql = (char *)text.bytes;
-  return ANNAL_OK;
+  if (!code) code = render_calls(s, error);
+  return code ? code : pg_make_mark(s, error);
 }
 
 /* A read-only store never writes: its first connection is one for reading like the others. */

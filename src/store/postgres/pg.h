@@ -3,7 +3,7 @@
  *   conn.c    one connection: connecting, statements, waiting, what its errors mean (error.c)
  *   pool.c    the connections for reading
  *   open.c    opening, closing, interrupting; probe.c what an engine must do; schema.c tables and migrations
- *   append.c  saves; array.c their arrays; touch.c which saves of a batch may touch each other
+ *   append.c  saves; array.c their arrays; touch.c which saves of a batch may touch each other; orphan.c what a lost one left behind
  *   transaction.c  transactions of the caller's
  *   watch.c   telling followers of commits and hearing of them
  *   foreign.c the original's table, for import
@@ -31,6 +31,7 @@
 #define PG_LOCK_MS_DEFAULT 10000 /* what append.sql sets by itself */
 #define PG_LOCK_SCHEMA 1634627181
 #define PG_LOCK_PROBE 1634627182
+#define PG_LOCK_MARK "1634627183" /* with a handle's mark (orphan.c) */
 
 typedef struct pg_store pg_store;
 
@@ -42,7 +43,7 @@ typedef struct pg_word {
   const char *text;
 } pg_word;
 
-#define PG_WORDS 16
+#define PG_WORDS 24
 typedef struct pg_names {
   const char *schema, *events, *projections; /* plain, borrowed from the options */
   pg_word words[PG_WORDS];                   /* quoted, owned; ended by a NULL word */
@@ -85,6 +86,7 @@ typedef struct pg_conn {
   uint32_t names[PG_STATEMENTS];
   size_t statement_count;
   uint32_t next_name;
+  bool marked;             /* its session bears the handle's mark */
   bool submitted;          /* a statement was handed to libpq; for append.c, which sets it back */
   bool sent;               /* an answer is still to come */
   bool lent;               /* the pool's: to one call */
@@ -123,7 +125,9 @@ struct pg_store {
   bool host_clock; /* the options bring a clock, for tests */
   pthread_mutex_t write_lock;
   pg_conn writer;
-  int64_t told; /* monotonic: when followers were told of a commit, under write_lock */
+  int32_t mark;   /* borne by what saves for this handle (orphan.c) */
+  bool unsettled; /* a save was lost, and what it left behind may still store something; under write_lock */
+  int64_t told;   /* monotonic: when followers were told of a commit, under write_lock */
   pthread_mutex_t pool_lock;
   pthread_cond_t pool_free;
   pg_conn *readers;
@@ -134,6 +138,7 @@ struct pg_store {
   atomic_uint interrupts;  /* how many there were */
   atomic_int interrupting; /* interrupts being carried out, which hold on to cancels */
   char *append_sql;
+  char *append_marked_sql;       /* behind a pooler; else NULL */
   _Atomic(size_t) largest_event; /* that this handle has met, where it matters for pages */
   atomic_bool has_large;         /* some events may be large: their table has a TOAST table that is not empty */
 };
@@ -217,6 +222,11 @@ int pg_append_within(pg_store *s, pg_conn *conn, store_entry *entries, size_t co
 #define PG_RETRY_MAX_MS 500  /* … up to this: a restart takes seconds */
 /* Waits before the next attempt; false when the deadline or an interrupt comes first. */
 bool pg_wait_before_retry(pg_store *s, const pg_call *call, int *pause_ms);
+/* What a lost save may have left behind (orphan.c). The mark is made at open, and borne by the writer from before its first save. */
+int pg_make_mark(pg_store *s, annal_error *error);
+int pg_bear_mark(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error);
+/* Returns when nothing of this handle's but `conn` can store anything any more; s->unsettled is false then. Under write_lock. */
+int pg_settle_orphans(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error);
 /* flushes[i]: save i may see, or bear an id of, an earlier save of the batch. False when it is so nowhere. */
 bool pg_touches(const base_env *env, store_entry *const *entries, size_t count, bool *flushes);
 
