@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- The conninfo ---------------------------------------------------------------------------------------------------------- */
@@ -39,13 +40,21 @@ static bool copy_option(pg_store *s, size_t at, const char *keyword, const char 
   return s->keywords[at] && s->values[at];
 }
 
-/* Copies what was given; the encoding is ours to say, and the name is ours unless given. */
+/* Of several hosts the one that takes writes is meant, unless the conninfo says otherwise or nothing is to be written. */
+static bool wants_primary(const pg_store *s, const PQconninfoOption *parsed) {
+  const char *host = option_value(parsed, "host"), *address = option_value(parsed, "hostaddr");
+  bool several = (host && strchr(host, ',')) || (address && strchr(address, ','));
+  return several && !s->base.options->read_only && !getenv("PGTARGETSESSIONATTRS");
+}
+
+/* Copies what was given; the encoding is ours to say, and what stands before is ours unless given: the last of a keyword counts. */
 static bool copy_options(pg_store *s, const PQconninfoOption *parsed) {
   size_t count = 0, at = 0;
   for (const PQconninfoOption *o = parsed; o && o->keyword; o++) count++;
-  s->keywords = base_calloc(s->base.env, count + 3, sizeof *s->keywords);
-  s->values = base_calloc(s->base.env, count + 3, sizeof *s->values);
+  s->keywords = base_calloc(s->base.env, count + 4, sizeof *s->keywords);
+  s->values = base_calloc(s->base.env, count + 4, sizeof *s->values);
   if (!s->keywords || !s->values) return false;
+  if (wants_primary(s, parsed) && !copy_option(s, at++, "target_session_attrs", "primary")) return false;
   for (const PQconninfoOption *o = parsed; o && o->keyword; o++) {
     bool ours = strcmp(o->keyword, "client_encoding") == 0 || strcmp(o->keyword, "fallback_application_name") == 0;
     if (o->val && !ours && !copy_option(s, at++, o->keyword, o->val)) return false;
