@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void pg_add_name(base_buf *out, const char *name) {
@@ -131,6 +132,44 @@ void pg_render(base_buf *out, const pg_names *names, const pg_word *own, const c
   else out->failed = true; /* the build left the file out */
 }
 
+static void add_quoted_word(base_buf *out, const base_env *env, void add(base_buf *, const char *), const char *text) {
+  buf_init(out, env);
+  add(out, text);
+}
+
+static void render_remembered(base_buf *out, const pg_names *names, const char *key, const char *value) {
+  base_buf quoted_key, quoted_value;
+  add_quoted_word(&quoted_key, out->env, pg_add_literal, key);
+  add_quoted_word(&quoted_value, out->env, pg_add_literal, value);
+  out->failed |= quoted_key.failed || quoted_value.failed;
+  if (!out->failed) {
+    const pg_word own[] = {{"key", quoted_key.bytes}, {"value", quoted_value.bytes}, {NULL, NULL}};
+    pg_render(out, names, own, "remember.sql");
+  }
+  buf_free(&quoted_key);
+  buf_free(&quoted_value);
+}
+
+static int compare_fields(const void *a, const void *b) {
+  const char *one, *other;
+  memcpy(&one, a, sizeof one);
+  memcpy(&other, b, sizeof other);
+  return strcmp(one, other);
+}
+
+/* In bytewise order and each once, so that the same fields give the same text. To be freed; NULL: no memory. */
+static const char **sort_fields(const base_env *env, const char *const *fields, size_t *count) {
+  const char **sorted = base_calloc(env, *count + 1, sizeof *sorted);
+  size_t kept = 0;
+  if (!sorted) return NULL;
+  for (size_t i = 0; i < *count; i++) sorted[i] = fields[i];
+  if (*count) qsort(sorted, *count, sizeof *sorted, compare_fields);
+  for (size_t i = 0; i < *count; i++)
+    if (kept == 0 || strcmp(sorted[kept - 1], sorted[i]) != 0) sorted[kept++] = sorted[i];
+  *count = kept;
+  return sorted;
+}
+
 /* The template once for each field. */
 static void render_branches(base_buf *out, const pg_names *names, const char *const *fields, size_t count, const char *file) {
   base_buf literal;
@@ -147,21 +186,38 @@ static void render_branches(base_buf *out, const pg_names *names, const char *co
 
 static void render_with_branches(base_buf *out, const pg_names *names, const char *const *fields, size_t count, const char *file,
                                  const char *branch_file) {
-  base_buf branches;
+  base_buf branches, list;
   buf_init(&branches, out->env);
+  buf_init(&list, out->env);
   render_branches(&branches, names, fields, count, branch_file);
-  const pg_word own[] = {{"branches", branches.bytes ? branches.bytes : ""}, {NULL, NULL}};
+  for (size_t i = 0; i < count; i++) {
+    if (i) buf_text(&list, ", ");
+    pg_add_literal(&list, fields[i]);
+  }
+  const pg_word own[] = {
+      {"branches", branches.bytes ? branches.bytes : ""}, {"fields", list.bytes ? list.bytes : ""}, {NULL, NULL}};
   pg_render(out, names, own, file);
-  out->failed |= branches.failed;
+  out->failed |= branches.failed || list.failed;
   buf_free(&branches);
+  buf_free(&list);
 }
 
 void pg_render_functions(base_buf *out, const pg_names *names, const char *const *fields, size_t count) {
   static const char *const none[] = {""}; /* CASE wants a branch: one that no field can take, where none is declared */
+  const char **sorted = sort_fields(out->env, fields, &count);
+  out->failed |= !sorted;
+  if (out->failed) return;
   pg_render(out, names, NULL, "matches.sql");
-  render_with_branches(out, names, count ? fields : none, count ? count : 1, "newer.sql", "newer_field.sql");
-  render_with_branches(out, names, fields, count, "newers.sql", "newers_field.sql");
+  render_with_branches(out, names, count ? sorted : none, count ? count : 1, "newer.sql", "newer_field.sql");
+  render_with_branches(out, names, sorted, count, "newers.sql", "newers_field.sql");
   pg_render(out, names, NULL, "append.sql");
+  base_free(out->env, sorted);
+}
+
+void pg_render_functions_row(base_buf *out, const pg_names *names) {
+  char revision[16];
+  snprintf(revision, sizeof revision, "%d", PG_FUNCTIONS_REVISION);
+  render_remembered(out, names, PG_FUNCTIONS_KEY, revision);
 }
 
 static void render_index(base_buf *out, const pg_names *names, const char *on, const char *field) {
@@ -205,23 +261,20 @@ const query_dialect pg_dialect = {.placeholder = add_placeholder, .field = add_f
 
 /* ---- The DDL for people -------------------------------------------------------------------------------------------------- */
 
-static void add_quoted_word(base_buf *out, const base_env *env, void add(base_buf *, const char *), const char *text) {
-  buf_init(out, env);
-  add(out, text);
-}
-
 /* Rows of annal_meta that describe a new store. */
 static void render_meta(base_buf *out, const pg_names *names) {
   base_buf events, projections;
   add_quoted_word(&events, out->env, pg_add_literal, names->events);
   add_quoted_word(&projections, out->env, pg_add_literal, names->projections);
-  char version[24], oldest[24];
+  char version[24], oldest[24], functions[24];
+  snprintf(functions, sizeof functions, "'%d'", PG_FUNCTIONS_REVISION);
   snprintf(version, sizeof version, "'%d'", STORE_TABLES_VERSION);
   snprintf(oldest, sizeof oldest, "'%d'", STORE_OLDEST_PROGRAM);
   out->failed |= events.failed || projections.failed;
   if (!out->failed) {
     const pg_word own[] = {{"version", version},
                            {"oldest", oldest},
+                           {"functions", functions},
                            {"events_name", events.bytes},
                            {"projections_name", projections.bytes},
                            {NULL, NULL}};
@@ -229,19 +282,6 @@ static void render_meta(base_buf *out, const pg_names *names) {
   }
   buf_free(&events);
   buf_free(&projections);
-}
-
-static void render_remembered(base_buf *out, const pg_names *names, const char *key, const char *value) {
-  base_buf quoted_key, quoted_value;
-  add_quoted_word(&quoted_key, out->env, pg_add_literal, key);
-  add_quoted_word(&quoted_value, out->env, pg_add_literal, value);
-  out->failed |= quoted_key.failed || quoted_value.failed;
-  if (!out->failed) {
-    const pg_word own[] = {{"key", quoted_key.bytes}, {"value", quoted_value.bytes}, {NULL, NULL}};
-    pg_render(out, names, own, "remember.sql");
-  }
-  buf_free(&quoted_key);
-  buf_free(&quoted_value);
 }
 
 void pg_field_key(const char *on, const char *field, char key[PG_KEY_BYTES]) {

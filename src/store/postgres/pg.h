@@ -5,6 +5,7 @@
  *   open.c    opening, closing, interrupting; probe.c what an engine must do; schema.c tables and migrations
  *   append.c  saves; array.c their arrays; touch.c which saves of a batch may touch each other; orphan.c what a lost one left behind
  *   transaction.c  transactions of the caller's
+ *   functions.c the functions of a store that exists
  *   watch.c   telling followers of commits and hearing of them
  *   foreign.c the original's table, for import
  *   read.c    cursors; rows.c rows of projections; check.c findings
@@ -56,8 +57,12 @@ void pg_add_literal(base_buf *out, const char *text); /* 'quoted' */
 /* Appends the template `file`, each @word@ replaced from `own` (ended by a NULL word, may be NULL), else from names. */
 void pg_render(base_buf *out, const pg_names *names, const pg_word *own, const char *file);
 void pg_render_text(base_buf *out, const pg_names *names, const char *text); /* the same with a text in hand */
-/* The functions, with branches for the declared identifiers. */
+/* The functions, with branches for the declared identifiers; and the row of annal_meta that says of which revision they are. */
 void pg_render_functions(base_buf *out, const pg_names *names, const char *const *fields, size_t count);
+void pg_render_functions_row(base_buf *out, const pg_names *names);
+/* Rises with every change of what they are made of, so that of two programs on one store the newer one's functions stay. */
+#define PG_FUNCTIONS_REVISION 2
+#define PG_FUNCTIONS_KEY "functions" /* absent: revision 1 */
 /* A declared field on "events" or "projections": its index and its row in annal_meta; the names of both. */
 void pg_render_declared(base_buf *out, const pg_names *names, const char *on, const char *field);
 #define PG_INDEX_NAME_BYTES 40
@@ -213,6 +218,15 @@ int pg_run(pg_store *s, const char *sql, const pg_params *params, const pg_call 
 /* ---- The rest -------------------------------------------------------------------------------------------------------------- */
 
 int pg_probe(pg_store *s, pg_conn *first, pg_conn *second, const pg_call *call, annal_error *error);
+/* Of the functions that are there (functions.c). */
+typedef struct pg_functions {
+  bool differ;      /* one is missing, or has another body than this program makes for the fields that are declared */
+  bool ours;        /* this role may make them anew */
+  const char *name; /* of the first that differs; static */
+} pg_functions;
+int pg_look_at_functions(pg_store *s, pg_conn *conn, const pg_call *call, pg_functions *found, annal_error *error);
+/* Makes them anew, with a branch for each field of s->base.event_fields, and who may execute them as it was. */
+int pg_make_functions(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error);
 int pg_schema_prepare(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error);
 
 void pg_append(store *base, store_entry *entries, size_t count);

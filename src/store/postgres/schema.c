@@ -14,6 +14,8 @@ typedef struct found {
   const char *table; /* the first of our names that is taken; borrowed from the options or static */
   bool meta, events, projections;
   int64_t version, oldest; /* of annal_meta; 0: it has none */
+  int64_t functions;       /* their revision */
+  bool functions_differ;   /* from those that this program makes, which are as new or newer, and which this role may put there */
   char event_names[64], projection_names[64];
   PGresult *rows; /* of annal_meta, by key */
 } found;
@@ -72,6 +74,8 @@ static int read_meta(pg_store *s, pg_conn *conn, const pg_call *call, found *f, 
   const char *events = meta_value(f, "events"), *projections = meta_value(f, "projections");
   if (!version || !oldest || !events || !projections || !text_to_int(version, &f->version) || !text_to_int(oldest, &f->oldest))
     return store_fail_foreign(error, s->place, "annal_meta");
+  const char *functions = meta_value(f, PG_FUNCTIONS_KEY);
+  if (!functions || !text_to_int(functions, &f->functions)) f->functions = 1;
   snprintf(f->event_names, sizeof f->event_names, "%s", events);
   snprintf(f->projection_names, sizeof f->projection_names, "%s", projections);
   return ANNAL_OK;
@@ -153,6 +157,21 @@ static int take_fields(pg_store *s, const found *f, annal_error *error) {
   return code;
 }
 
+/* Functions that were corrected, or lost a branch, are put right by whoever may; for others it is the owner's to do. */
+static int look_at_functions(pg_store *s, pg_conn *conn, const pg_call *call, found *f, annal_error *error) {
+  pg_functions there;
+  if (s->base.options->read_only || f->functions > PG_FUNCTIONS_REVISION) return ANNAL_OK;
+  int code = take_fields(s, f, error);
+  if (!code) code = pg_look_at_functions(s, conn, call, &there, error);
+  if (code) return code;
+  bool differ = there.differ || f->functions < PG_FUNCTIONS_REVISION;
+  f->functions_differ = differ && there.ours;
+  if (differ && !there.ours)
+    base_log(s->base.env, "warn", "%s: its functions are not those of this annal; open it once as the owner of the schema",
+             s->place);
+  return ANNAL_OK;
+}
+
 /* ---- Changing -------------------------------------------------------------------------------------------------------------- */
 
 /* Only the owner can change tables; the server's "permission denied" or "must be owner" does not say what to do. */
@@ -195,18 +214,21 @@ static int make_store(pg_store *s, pg_conn *conn, const pg_call *call, annal_err
   return code;
 }
 
-/* The functions are made again with a branch for each identifier that is declared now, by whomever. */
-static int remake_functions(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error) {
+/* The functions are made again with a branch for each identifier that is declared now, by whomever; but not over those of a newer
+ * program, which knows better what they must do. */
+static int remake_functions(pg_store *s, pg_conn *conn, const pg_call *call, bool declared, annal_error *error) {
   found now = {0};
-  base_buf sql;
-  buf_init(&sql, s->base.env);
   int code = read_meta(s, conn, call, &now, error);
-  if (!code) code = take_fields(s, &now, error);
-  if (!code) {
-    pg_render_functions(&sql, &s->names, (const char *const *)s->base.event_fields.names, s->base.event_fields.count);
-    code = sql.failed ? error_memory(error) : pg_script(s, conn, sql.bytes, call, error);
+  if (!code && now.functions > PG_FUNCTIONS_REVISION) {
+    if (declared)
+      code =
+          error_set(error, ANNAL_MISUSE, "data_indexes",
+                    "%s has functions of a newer annal (revision %lld, and this one makes %d): declare the fields with that one",
+                    s->place, (long long)now.functions, PG_FUNCTIONS_REVISION);
+  } else if (!code) {
+    code = take_fields(s, &now, error);
+    if (!code) code = pg_make_functions(s, conn, call, error);
   }
-  buf_free(&sql);
   found_free(&now);
   return code;
 }
@@ -272,7 +294,7 @@ static int extend_store(pg_store *s, pg_conn *conn, const pg_call *call, const f
   int code = sql.failed ? error_memory(error) : check_lengths(s, conn, call, f, true, error);
   if (!code) code = check_lengths(s, conn, call, f, false, error);
   if (!code && sql.size > 0) code = pg_script(s, conn, sql.bytes, call, error);
-  if (!code && identifiers) code = remake_functions(s, conn, call, error);
+  if (!code && (identifiers || f->functions_differ)) code = remake_functions(s, conn, call, identifiers, error);
   buf_free(&sql);
   for (size_t i = 0; i < options->index_count && !code; i++) {
     bool there;
@@ -292,6 +314,7 @@ static int change(pg_store *s, pg_conn *conn, const pg_call *call, found *f, ann
     code = make_store(s, conn, &patient, error);
     if (!code) code = look(s, conn, &patient, f, error);
   }
+  if (!code) code = look_at_functions(s, conn, &patient, f, error);
   if (!code) code = extend_store(s, conn, &patient, f, error);
   code = end_change(s, conn, &patient, code, error);
   return code ? explain(s, was_there ? "add the indexes that are declared" : "make a store there", error) : ANNAL_OK;
@@ -304,6 +327,8 @@ int pg_schema_prepare(pg_store *s, pg_conn *conn, const pg_call *call, annal_err
   if (!code && !f.meta && (options->read_only || options->no_create)) code = store_fail_missing(error, s->place);
   bool complete = false;
   if (!code && f.meta) code = is_complete(s, &f, &complete, error);
+  if (!code && f.meta) code = look_at_functions(s, conn, call, &f, error);
+  complete &= !f.functions_differ;
   if (!code && !complete && !options->read_only) {
     code = change(s, conn, call, &f, error);
     if (!code) code = look(s, conn, call, &f, error);
