@@ -19,6 +19,22 @@ typedef struct store_entry {
   annal_error error;
 } store_entry;
 
+/* What an answer must contain to count. The connections of a handle may reach different servers (several hosts, a balancer of replicas),
+ * and one may lag behind what another has shown. Positions are the order of commits and have no gaps, on each of them: so a snapshot
+ * that contains one event contains all below it. A store on one file can ignore it. */
+typedef struct store_reach {
+  store_head_info seen;  /* an event that was read before: at this position stands this id. Position 0: none was */
+  store_head_info up_to; /* a head that was taken, likewise; an empty id: whichever event. Position 0: none */
+  bool patient;          /* waits for a server that lags; else `unavailable` at once, for a caller that waits by itself */
+} store_reach;
+
+/* What there is of an event that was read before. */
+typedef enum store_sight {
+  STORE_SAME,
+  STORE_REPLACED, /* another one stands at its position: its history has ended */
+  STORE_BEHIND    /* nothing stands there yet, by this server */
+} store_sight;
+
 /* Notices that something may have been committed, by this program or another. A backend's struct begins with it. For one thread. */
 typedef struct store_watch store_watch;
 
@@ -34,13 +50,15 @@ typedef struct store_backend {
   void (*append)(store *s, store_entry *entries, size_t count);
   int (*head)(store *s, store_head_info *head, annal_error *error);
   int (*position_of)(store *s, const char *id, int64_t *position, annal_error *error);
-  int (*read)(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error);
+  /* `reach` may be NULL. What it speaks of, and later what the cursor has handed out, every page contains, or is asked for again;
+   * `unavailable` where no server has it in time, or another history has taken its place. */
+  int (*read)(store *s, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error);
   int (*read_row)(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                   size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
   /* NULL where there can be no table of the original's. */
   int (*read_foreign)(store *s, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error);
-  /* The head, and whether the event at `position` bears `id` (true for position 0), in one snapshot. */
-  int (*probe)(store *s, int64_t position, const char *id, store_head_info *head, bool *same, annal_error *error);
+  /* The head, and what there is of an event (STORE_SAME for position 0), in one snapshot. */
+  int (*probe)(store *s, const store_head_info *place, store_head_info *head, store_sight *sight, annal_error *error);
   int (*watch_open)(store *s, store_watch **watch, annal_error *error);
   /* Returns when something may have been committed since the last return (or the open), at the latest at `deadline`. Hints may be
    * lost or late: it returns often enough by itself that nobody waits long for one. Errors: unavailable (interrupted). */

@@ -1,10 +1,14 @@
 /* Following: pages of a bounded read, a look at the head, a wait; again. Role: store_follow on top of any backend.
  *
  * A page is handed out only after a look that came later than it and still found the last event read before it: so what a
- * follower is given continues what it was given, also where another server has taken over in between. */
+ * follower is given continues what it was given, also where another server has taken over in between. Each look and each page may
+ * come from another server, and that may lag: a page counts only where its snapshot contains the last event read and the head up to
+ * which it is read, and the follower's place moves on no further than that. A server that does not have the last event read yet is
+ * waited for; one that has another event at its place has another history. */
 #include "store/store.h"
 
 #include "base/error.h"
+#include "base/text.h"
 #include "store/backend.h"
 #include <string.h>
 #include <time.h>
@@ -34,7 +38,7 @@ static int check_selection(const annal_selection *selection, annal_error *error)
 static int remember_id(store_follower *f, annal_error *error) {
   annal_selection one = {.size = sizeof one, .after = f->place.position - 1, .before = f->place.position + 1, .limit = 1};
   store_cursor *cursor;
-  int result = f->s->backend->read(f->s, &one, &cursor, error);
+  int result = f->s->backend->read(f->s, &one, NULL, &cursor, error);
   if (result) return result;
   store_page page;
   result = store_cursor_next(cursor, &page, error);
@@ -90,23 +94,31 @@ void store_follower_place(const store_follower *f, store_head_info *place) { *pl
 
 /* Looks at the head, and that the last event read is still where it was. */
 static int look(store_follower *f, store_head_info *head, annal_error *error) {
-  bool same = false;
-  int result = f->s->backend->probe(f->s, f->place.position, f->place.id, head, &same, error);
-  if (result || same) return result;
+  store_sight sight;
+  char shown[96];
+  int result = f->s->backend->probe(f->s, &f->place, head, &sight, error);
+  if (result || sight == STORE_SAME) return result;
   store_cursor_close(f->cursor);
   f->cursor = NULL;
+  if (sight == STORE_BEHIND)
+    return error_set(
+        error, ANNAL_UNAVAILABLE, NULL,
+        "the server that was reached has events up to position %lld, and this follower has read \"%s\" at position %lld: "
+        "a replica that lags, or a history that was lost (after a failover or a restore)",
+        (long long)head->position, text_show(f->place.id, shown), (long long)f->place.position);
   return error_set(
       error, ANNAL_CONFLICT, NULL,
       "this follower's history ends before position %lld: the event \"%s\" that it read there is not stored any more "
       "(after a failover or a restore); look at what it did, then follow from an event that is stored",
-      (long long)f->place.position, f->place.id);
+      (long long)f->place.position, text_show(f->place.id, shown));
 }
 
 static int begin_read(store_follower *f, const store_head_info *head, annal_error *error) {
   f->selection.after = f->place.position;
   f->selection.before = head->position + 1;
   f->up_to = *head;
-  return f->s->backend->read(f->s, &f->selection, &f->cursor, error);
+  store_reach reach = {.seen = f->place, .up_to = *head}; /* not patient: the caller has a deadline */
+  return f->s->backend->read(f->s, &f->selection, &reach, &f->cursor, error);
 }
 
 /* A page of the read in progress; with count 0 that read is over and everything up to its head was read. */

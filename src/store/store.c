@@ -215,10 +215,18 @@ static int resolve_place(store *s, const char *id, int64_t *position, const char
   return store_position_of(s, id, position, error);
 }
 
-static int resolve_streams(store *s, annal_stream *streams, size_t count, annal_error *error) {
+/* A place that was given by its id: what is read must contain that event, by whichever server. The newest of them speaks for all. */
+static void remember_place(store_reach *reach, const char *id, int64_t position) {
+  if (!id || position <= reach->seen.position) return;
+  reach->seen = (store_head_info){.position = position};
+  memccpy(reach->seen.id, id, 0, sizeof reach->seen.id - 1);
+}
+
+static int resolve_streams(store *s, annal_stream *streams, size_t count, store_reach *reach, annal_error *error) {
   for (size_t i = 0; i < count; i++) {
     int result = resolve_place(s, streams[i].after_id, &streams[i].after, "after", error);
     if (result) return result;
+    remember_place(reach, streams[i].after_id, streams[i].after);
     streams[i].after_id = NULL;
   }
   return ANNAL_OK;
@@ -227,21 +235,24 @@ static int resolve_streams(store *s, annal_stream *streams, size_t count, annal_
 int store_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error) {
   *cursor = NULL;
   annal_selection resolved = *selection;
+  store_reach reach = {.patient = true};
   int result = store_check_own(s, error);
   if (!result) result = store_check_streams(selection->streams, selection->stream_count, false, error);
   if (!result) result = resolve_place(s, selection->after_id, &resolved.after, "after", error);
   if (!result) result = resolve_place(s, selection->before_id, &resolved.before, "before", error);
   if (result) return result;
+  remember_place(&reach, selection->after_id, resolved.after);
+  remember_place(&reach, selection->before_id, resolved.before);
   resolved.after_id = resolved.before_id = NULL;
   annal_stream *streams = NULL;
   if (selection->stream_count) {
     streams = base_calloc(s->env, selection->stream_count, sizeof *streams);
     if (!streams) return error_memory(error);
     memcpy(streams, selection->streams, selection->stream_count * sizeof *streams);
-    result = resolve_streams(s, streams, selection->stream_count, error);
+    result = resolve_streams(s, streams, selection->stream_count, &reach, error);
   }
   resolved.streams = streams;
-  if (!result) result = s->backend->read(s, &resolved, cursor, error);
+  if (!result) result = s->backend->read(s, &resolved, &reach, cursor, error);
   if (!result) (*cursor)->owner = s->owner;
   base_free(s->env, streams);
   return result;

@@ -214,6 +214,9 @@ int pg_acquire_own(pg_store *s, const pg_call *call, pg_conn **out, annal_error 
 void pg_release(pg_store *s, pg_conn *conn);
 /* Runs one statement on a lent connection, once more on a fresh one if the first was lost. For what may be repeated. */
 int pg_run(pg_store *s, const char *sql, const pg_params *params, const pg_call *call, PGresult **result, annal_error *error);
+/* The same; the connection that answered stays lent, to be released. NULL after an error. */
+int pg_run_on(pg_store *s, const char *sql, const pg_params *params, const pg_call *call, pg_conn **conn, PGresult **result,
+              annal_error *error);
 
 /* ---- The rest -------------------------------------------------------------------------------------------------------------- */
 
@@ -248,10 +251,11 @@ bool pg_touches(const base_env *env, store_entry *const *entries, size_t count, 
 void pg_note_size(pg_store *s, size_t bytes);
 int pg_head(store *base, store_head_info *head, annal_error *error);
 int pg_position_of(store *base, const char *id, int64_t *position, annal_error *error);
-int pg_read(store *base, const annal_selection *selection, store_cursor **cursor, annal_error *error);
+int pg_read(store *base, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error);
 int pg_read_row(store *base, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                 size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
-int pg_look(store *base, int64_t position, const char *id, store_head_info *head, bool *same, annal_error *error); /* watch.c */
+int pg_look(store *base, const store_head_info *place, store_head_info *head, store_sight *sight,
+            annal_error *error); /* watch.c */
 int pg_watch_open(store *base, store_watch **watch, annal_error *error);
 int pg_watch_wait(store_watch *watch, int64_t deadline, annal_error *error);
 void pg_watch_close(store_watch *watch);

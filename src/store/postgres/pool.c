@@ -108,16 +108,25 @@ static bool was_cancelled_by_chance(const pg_store *s, const pg_call *call, cons
          !pg_interrupted(s, call) && base_monotonic() + 10000 < call->deadline;
 }
 
-int pg_run(pg_store *s, const char *sql, const pg_params *params, const pg_call *call, PGresult **result, annal_error *error) {
+int pg_run_on(pg_store *s, const char *sql, const pg_params *params, const pg_call *call, pg_conn **conn, PGresult **result,
+              annal_error *error) {
   int code = ANNAL_OK;
   for (int attempt = 0; attempt < 2; attempt++) {
-    pg_conn *conn = NULL;
-    code = pg_acquire(s, call, &conn, error);
-    if (code || !conn) return code;
-    code = pg_query(s, conn, sql, params, call, result, error);
-    bool again = code && (pg_lost(conn) || was_cancelled_by_chance(s, call, error)) && !pg_interrupted(s, call);
-    pg_release(s, conn);
+    code = pg_acquire(s, call, conn, error);
+    if (code || !*conn) return code;
+    code = pg_query(s, *conn, sql, params, call, result, error);
+    if (!code) return ANNAL_OK;
+    bool again = (pg_lost(*conn) || was_cancelled_by_chance(s, call, error)) && !pg_interrupted(s, call);
+    pg_release(s, *conn);
+    *conn = NULL;
     if (!again) break;
   }
+  return code;
+}
+
+int pg_run(pg_store *s, const char *sql, const pg_params *params, const pg_call *call, PGresult **result, annal_error *error) {
+  pg_conn *conn = NULL;
+  int code = pg_run_on(s, sql, params, call, &conn, result, error);
+  if (conn) pg_release(s, conn);
   return code;
 }

@@ -2,7 +2,9 @@
  * and position_of of the backend.
  *
  * The head is taken by the first statement, in its snapshot, and later pages end there. A page that was lost with its connection
- * is asked for again from the last position: what was handed out stays true, for the log only grows. */
+ * is asked for again from the last position: what was handed out stays true, for the log only grows. Each page may come from another
+ * server than the one before: it says by itself, out of its own snapshot, whether that has what was seen before (reach.sql). Otherwise
+ * a server that lags would end the read early, or skip what it does not have yet. */
 #include "store/postgres/cursor.h"
 
 #include "base/error.h"
@@ -89,23 +91,35 @@ static void add_head(base_buf *columns, const pg_cursor *c) {
   buf_text(columns, " h order by h.position desc limit 1)");
 }
 
+static void add_reach(query *q, const pg_cursor *c, bool head) {
+  const pg_word own[] = {{"more", head ? ", null::int8" : ""}, {NULL, NULL}};
+  query_bind_int(q, c->reach.seen.position);
+  query_bind_int(q, c->reach.up_to.position);
+  pg_render(&q->sql, &c->s->names, own, "reach.sql");
+  query_text(q, "(");
+}
+
 /* The statement for the page that comes next. */
 static int send_page(pg_cursor *c, pg_conn *conn, annal_error *error) {
   int rows = rows_of_page(c);
+  bool head = wants_head(c, rows);
   base_buf columns, table;
   query q;
   buf_init(&columns, c->s->base.env);
   buf_init(&table, c->s->base.env);
   query_begin(c, &q);
   buf_text(&columns, PG_EVENT_COLUMNS);
-  if (wants_head(c, rows)) add_head(&columns, c);
+  if (head) add_head(&columns, c);
   pg_render_text(&table, &c->s->names, "@events@");
   pg_params params;
   pg_params_init(&params, c->s->base.env);
   q.failed |= columns.failed || table.failed;
+  c->proves = c->reach.seen.position > 0 || c->reach.up_to.position > 0;
   if (!q.failed) {
+    if (c->proves) add_reach(&q, c, head);
     query_select_events(&q, columns.bytes, table.bytes, c->streams, c->stream_count, c->after, c->up_to, (uint64_t)rows,
                         c->reverse);
+    if (c->proves) query_text(&q, ")");
     pg_params_query(&params, &q);
   }
   c->page_rows = rows;
@@ -157,27 +171,73 @@ static bool may_ask_again(const pg_cursor *c, const annal_error *error) {
   return !c->conn || pg_lost(c->conn) || strcmp(error->sqlstate, "57014") == 0;
 }
 
-static int next_page(pg_cursor *c, PGresult **result, annal_error *error) {
-  int code = ANNAL_OK;
-  bool again = true;
+static bool is_other(const char *id, const store_head_info *event) {
+  return event->position > 0 && event->id[0] && (!id || strcmp(id, event->id) != 0);
+}
+
+/* Does the page contain what was seen before? *lags: its server does not have it yet. */
+static int check_reach(pg_cursor *c, const PGresult *page, bool *lags, annal_error *error) {
+  char shown[96];
+  *lags = false;
+  if (!c->proves) return ANNAL_OK;
+  const store_reach *reach = &c->reach;
+  int64_t needed = reach->seen.position > reach->up_to.position ? reach->seen.position : reach->up_to.position;
+  int64_t head = PQntuples(page) > 0 ? pg_int(page, 0, 0) : 0;
+  *lags = head < needed;
+  if (*lags)
+    return error_set(error, ANNAL_UNAVAILABLE, NULL,
+                     "%s: the server that was reached has events up to position %lld, and another has shown position %lld: a "
+                     "replica that lags, or a history that was lost (after a failover or a restore)",
+                     c->s->place, (long long)head, (long long)needed);
+  const store_head_info *gone = is_other(pg_text(page, 0, 1), &reach->seen)    ? &reach->seen
+                                : is_other(pg_text(page, 0, 2), &reach->up_to) ? &reach->up_to
+                                                                               : NULL;
+  if (!gone) return ANNAL_OK;
+  return error_set(
+      error, ANNAL_UNAVAILABLE, NULL,
+      "%s: the event \"%s\" at position %lld was seen when the read began, and is not stored any more (after a failover "
+      "or a restore): read again",
+      c->s->place, text_show(gone->id, shown), (long long)gone->position);
+}
+
+/* The page that was asked for ahead, or by a statement now. *lags as above; *again: the same may be asked once more at once. */
+static int try_page(pg_cursor *c, PGresult **result, bool *lags, bool *again, annal_error *error) {
+  int code;
+  *lags = *again = false;
   *result = NULL;
   if (c->asked) {
     code = receive_ahead(c, result, error);
-    if (!code) return ANNAL_OK;
-    again = may_ask_again(c, error);
-    give_back(c);
-  }
-  for (int attempt = 0; attempt < 2 && again; attempt++) {
+  } else {
     c->call.deadline = base_monotonic() + c->s->timeout;
     code = pg_acquire(c->s, &c->call, &c->conn, error);
     if (code) return code;
     code = send_page(c, c->conn, error);
     if (!code) code = pg_receive(c->s, c->conn, &c->call, result, error);
-    if (!code) return ANNAL_OK;
-    again = may_ask_again(c, error);
-    give_back(c);
   }
+  *again = code && may_ask_again(c, error);
+  if (!code) code = check_reach(c, *result, lags, error);
+  if (!code) return ANNAL_OK;
+  PQclear(*result);
+  *result = NULL;
+  if (*lags && c->conn) pg_disconnect(c->s, c->conn); /* another connection may reach a server that does not */
+  give_back(c);
   return code;
+}
+
+#define ATTEMPTS 2 /* at a page whose connection is lost, besides the one that asks ahead */
+
+static int next_page(pg_cursor *c, PGresult **result, annal_error *error) {
+  int pause_ms = PG_RETRY_FIRST_MS, attempts = c->asked ? -1 : 0;
+  pg_call patience = {.deadline = base_monotonic() + c->s->timeout, .interrupts = c->call.interrupts};
+  for (;;) {
+    bool lags, again;
+    int code = try_page(c, result, &lags, &again, error);
+    if (!code) return ANNAL_OK;
+    if (lags) again = c->reach.patient && pg_wait_before_retry(c->s, &patience, &pause_ms);
+    else again = again && ++attempts < ATTEMPTS;
+    if (again) continue;
+    return pg_interrupted(c->s, &patience) ? error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted") : code;
+  }
 }
 
 /* ---- Making events of it --------------------------------------------------------------------------------------------------- */
@@ -212,12 +272,14 @@ void pg_note_size(pg_store *s, size_t bytes) {
   while (known < bytes && !atomic_compare_exchange_weak(&s->largest_event, &known, bytes)) continue;
 }
 
-/* Where the page after begins, or that there is none. */
+/* Where the page after begins, and what it must contain; or that there is none. */
 static void move_on(pg_cursor *c, size_t count, int64_t head) {
   c->left -= count;
   c->over = c->left == 0 || (int)count < c->page_rows;
   if (count == 0) return;
   int64_t last = c->events[count - 1].position;
+  c->reach.seen = (store_head_info){.position = last};
+  memccpy(c->reach.seen.id, c->events[count - 1].id, 0, sizeof c->reach.seen.id - 1);
   if (c->reverse) {
     c->up_to = last - 1;
     c->over |= c->up_to <= c->after;
@@ -227,6 +289,7 @@ static void move_on(pg_cursor *c, size_t count, int64_t head) {
       if (!c->up_to || c->up_to > head) c->up_to = head;
       c->bounded = true;
     }
+    if (c->bounded && c->reach.up_to.position < c->up_to) c->reach.up_to = (store_head_info){.position = c->up_to};
     c->over |= c->bounded && c->after >= c->up_to;
   }
 }
@@ -271,7 +334,7 @@ static int advance(pg_cursor *c, annal_error *error) {
   PGresult *page;
   int code = next_page(c, &page, error);
   if (code) return code;
-  if (take_page(c, page, 0, EVENT_COLUMNS) == ANNAL_OK) return ANNAL_OK;
+  if (take_page(c, page, c->proves ? 1 : 0, EVENT_COLUMNS) == ANNAL_OK) return ANNAL_OK;
   PQclear(page);
   give_back(c);
   return error_memory(error);
@@ -322,6 +385,7 @@ static pg_cursor *cursor_new(pg_store *s, const annal_stream *streams, size_t co
   c->base.backend = &backend;
   c->s = s;
   c->call = pg_call_begin(s);
+  c->reach.patient = true;
   c->left = UINT64_MAX;
   c->stream_count = count;
   if (count) c->streams = store_copy_streams(s->base.env, streams, count);
@@ -330,7 +394,7 @@ static pg_cursor *cursor_new(pg_store *s, const annal_stream *streams, size_t co
   return NULL;
 }
 
-int pg_read(store *base, const annal_selection *selection, store_cursor **cursor, annal_error *error) {
+int pg_read(store *base, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error) {
   pg_store *s = (pg_store *)base;
   pg_cursor *c = cursor_new(s, selection->streams, selection->stream_count);
   int code = ANNAL_OK;
@@ -339,7 +403,9 @@ int pg_read(store *base, const annal_selection *selection, store_cursor **cursor
   c->after = selection->after;
   c->up_to = selection->before ? selection->before - 1 : 0;
   if (selection->limit) c->left = selection->limit;
-  c->over = selection->before > 0 && c->up_to <= c->after; /* nothing lies between, and 0 would mean no bound */
+  if (reach) c->reach = *reach;
+  c->bounded = c->up_to > 0 && c->up_to <= c->reach.up_to.position; /* a head was taken already */
+  c->over = selection->before > 0 && c->up_to <= c->after;          /* nothing lies between, and 0 would mean no bound */
   if (!c->over) code = advance(c, error);
   if (code) cursor_free(c);
   else *cursor = &c->base;

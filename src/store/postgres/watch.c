@@ -175,27 +175,32 @@ int pg_watch_wait(store_watch *w, int64_t deadline, annal_error *error) {
 
 /* ---- Looking --------------------------------------------------------------------------------------------------------------- */
 
-int pg_look(store *base, int64_t position, const char *id, store_head_info *head, bool *same, annal_error *error) {
+int pg_look(store *base, const store_head_info *place, store_head_info *head, store_sight *sight, annal_error *error) {
   pg_store *s = (pg_store *)base;
   pg_call call = pg_call_begin(s);
   base_buf sql;
   buf_init(&sql, s->base.env);
   pg_render(&sql, &s->names, NULL, "look.sql");
   *head = (store_head_info){0};
-  *same = position == 0;
+  *sight = place->position == 0 ? STORE_SAME : STORE_BEHIND;
   if (sql.failed) return error_memory(error);
   pg_params params;
   PGresult *result = NULL;
+  pg_conn *conn = NULL;
   pg_params_init(&params, s->base.env);
-  pg_params_int(&params, position);
-  int code = pg_run(s, sql.bytes, &params, &call, &result, error);
+  pg_params_int(&params, place->position);
+  int code = pg_run_on(s, sql.bytes, &params, &call, &conn, &result, error);
   if (!code && PQntuples(result) == 1) {
     const char *newest = PQgetvalue(result, 0, 1), *there = pg_text(result, 0, 2);
     head->position = pg_int(result, 0, 0);
     memcpy(head->id, newest, strnlen(newest, sizeof head->id - 1));
-    if (there && strcmp(there, id) == 0) *same = true;
+    if (there && strcmp(there, place->id) == 0) *sight = STORE_SAME;
+    else if (place->position > 0 && head->position >= place->position) *sight = STORE_REPLACED;
   }
   PQclear(result);
+  /* Another connection may reach a server that does not lag. */
+  if (!code && conn && *sight == STORE_BEHIND) pg_disconnect(s, conn);
+  if (conn) pg_release(s, conn);
   pg_params_free(&params);
   buf_free(&sql);
   return code;

@@ -76,24 +76,24 @@ int sqlite_position_of(store *s, const char *id, int64_t *position, annal_error 
   return result;
 }
 
-int sqlite_probe(store *s, int64_t position, const char *id, store_head_info *head, bool *same, annal_error *error) {
+int sqlite_probe(store *s, const store_head_info *place, store_head_info *head, store_sight *sight, annal_error *error) {
   sqlite_store *self = (sqlite_store *)s;
   sqlite_conn *conn;
   *head = (store_head_info){0};
-  *same = position == 0;
+  *sight = place->position == 0 ? STORE_SAME : STORE_REPLACED; /* one file does not lag: what is not there is gone */
   int result = sqlite_take_reader(self, &conn, error);
   if (result) return result;
   sqlite3_stmt *stmt;
   result = sqlite_prepare(conn, self->sql[SQL_PROBE], &stmt, error);
   if (!result) {
-    sqlite3_bind_int64(stmt, 1, position);
+    sqlite3_bind_int64(stmt, 1, place->position);
     result = sqlite_step(conn, stmt, error);
   }
   if (result == SQLITE_ROW) {
     head->position = sqlite3_column_int64(stmt, 0);
     const char *newest = (const char *)sqlite3_column_text(stmt, 1), *there = (const char *)sqlite3_column_text(stmt, 2);
     if (newest) memccpy(head->id, newest, 0, sizeof head->id - 1);
-    if (there && strcmp(there, id) == 0) *same = true;
+    if (there && strcmp(there, place->id) == 0) *sight = STORE_SAME;
     result = newest ? ANNAL_OK : error_memory(error);
     sqlite_done(stmt);
   } else if (result == SQLITE_DONE) {
@@ -260,7 +260,8 @@ static int begin_read(sqlite_cursor *c, sqlite_conn *conn, int64_t before, annal
   return result;
 }
 
-int sqlite_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error) {
+int sqlite_read(store *s, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error) {
+  (void)reach; /* one file does not lag */
   sqlite_store *self = (sqlite_store *)s;
   sqlite_cursor *c = new_cursor(self, selection->streams, selection->stream_count);
   if (!c) return error_memory(error);

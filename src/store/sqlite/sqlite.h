@@ -149,8 +149,8 @@ void sqlite_append(store *s, store_entry *entries, size_t count); /* append.c */
 int sqlite_append_within(sqlite_store *s, sqlite_conn *conn, store_entry *entries, size_t count, annal_error *error);
 int sqlite_head(store *s, store_head_info *head, annal_error *error); /* read.c */
 int sqlite_position_of(store *s, const char *id, int64_t *position, annal_error *error);
-int sqlite_probe(store *s, int64_t position, const char *id, store_head_info *head, bool *same, annal_error *error);
-int sqlite_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error);
+int sqlite_probe(store *s, const store_head_info *place, store_head_info *head, store_sight *sight, annal_error *error);
+int sqlite_read(store *s, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error);
 int sqlite_read_row(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                     size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
 int sqlite_put_rows(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error); /* rows.c */
