@@ -5,7 +5,6 @@
  * allocation may jump out of here; what is at stake then is on the Lua stack or belongs to the state's userdata.
  *
  * A finalizer that runs inside an allocation may itself decode: the scratch for strings is empty again before any can run. */
-#include "json/json_members.h"
 #include "json/json_scan.h"
 #include "json/json_state.h"
 
@@ -99,18 +98,6 @@ static inline int make_room(decoder *d, const container *c) {
 
 /* ---- Keys -------------------------------------------------------------------------------------------------------------- */
 
-/* Where a key of 1 to LIMIT_JSON_KEY_BYTES bytes stands in the cache, if it does. */
-static inline uint8_t key_slot(const char *key, size_t size) {
-  uint64_t first = 0, last = 0;
-  if (size >= 8) {
-    first = json_word(key);
-    last = json_word(key + size - 8);
-  } else {
-    for (size_t i = 0; i < size; i++) first = first << 8 | (unsigned char)key[i];
-  }
-  return (uint8_t)(((first ^ (last << 1) ^ size) * UINT64_C(0x9E3779B97F4A7C15) >> 32) % LIMIT_JSON_KEYS);
-}
-
 /* [-0, +1, -] Pushes the cached key; answers its prefix. */
 static inline uint64_t push_cached(decoder *d, container *c, uint8_t slot) {
   json_key *key = &d->state->keys[slot];
@@ -129,16 +116,12 @@ static uint64_t push_key(decoder *d, container *c, const json_slice *key) {
     lua_pushlstring(d->L, key->bytes, key->size);
     return prefix;
   }
-  uint8_t slot = key_slot(key->bytes, key->size), *guess = c->guess;
-  json_key *entry = &d->state->keys[slot];
+  uint8_t slot = json_key_slot(key->bytes, key->size), *guess = c->guess;
   if (guess) *guess = slot;
-  if (entry->bytes && entry->size == key->size && memcmp(entry->bytes, key->bytes, key->size) == 0)
-    return push_cached(d, c, slot);
-  const char *bytes = lua_pushlstring(d->L, key->bytes, key->size);
-  lua_pushvalue(d->L, -1);
-  lua_rawseti(d->L, d->kit, KIT_FIRST_KEY + slot);
-  *entry = (json_key){.prefix = prefix, .bytes = bytes, .size = (uint8_t)key->size, .next = slot};
-  c->guess = &entry->next;
+  if (json_key_is(&d->state->keys[slot], key->bytes, key->size)) return push_cached(d, c, slot);
+  lua_pushlstring(d->L, key->bytes, key->size);
+  json_key_enter(d->L, d->state, d->kit, slot);
+  c->guess = &d->state->keys[slot].next;
   return prefix;
 }
 
@@ -149,7 +132,7 @@ static inline bool take_guessed(decoder *d, container *c, uint64_t *prefix) {
   const json_key *key = &d->state->keys[slot];
   const char *at = d->scan.at;
   size_t size = key->size;
-  if (!key->bytes || (size_t)(d->scan.end - at) <= size || at[size] != '"' || memcmp(at, key->bytes, size) != 0) return false;
+  if ((size_t)(d->scan.end - at) <= size || at[size] != '"' || size == 0 || !json_same(at, key->bytes, size)) return false;
   d->scan.at = at + size + 1;
   *prefix = push_cached(d, c, slot);
   return true;
@@ -208,17 +191,17 @@ static int decode_object(decoder *d) {
   int result = begin(d, &c);
   if (result != 0) return result;
   int next = json_scan_next(&d->scan);
-  while (next != '}') {
-    if (c.made || c.pending > 0) {
-      if (next != ',') return json_scan_expected(&d->scan, "',' or '}' after a member");
-      d->scan.at++;
-    }
+  bool more = next != '}';
+  while (more) {
     if (c.pending == LIMIT_JSON_PENDING) store_members(d, &c);
     if ((result = make_room(d, &c)) != 0 || (result = decode_key(d, &c)) != 0) return result;
     if ((result = decode_value(d, json_scan_next(&d->scan))) != 0) return result;
     c.pending++;
     c.frame->key = NULL;
     next = json_scan_next(&d->scan);
+    more = next == ',';
+    if (more) d->scan.at++;
+    else if (next != '}') return json_scan_expected(&d->scan, "',' or '}' after a member");
   }
   store_members(d, &c);
   json_scan_leave(&d->scan);
@@ -247,17 +230,17 @@ static int decode_array(decoder *d) {
   int result = begin(d, &c);
   if (result != 0) return result;
   int next = json_scan_next(&d->scan);
-  while (next != ']') {
-    if (c.made || c.pending > 0) {
-      if (next != ',') return json_scan_expected(&d->scan, "',' or ']' after an element");
-      d->scan.at++;
-    }
+  bool more = next != ']';
+  while (more) {
     if (c.pending == LIMIT_JSON_PENDING) store_elements(d, &c);
     c.frame->index = (uint64_t)(c.stored + c.pending) + 1;
     if ((result = make_room(d, &c)) != 0 || (result = decode_value(d, json_scan_next(&d->scan))) != 0) return result;
     c.pending++;
     c.frame->index = 0;
     next = json_scan_next(&d->scan);
+    more = next == ',';
+    if (more) d->scan.at++;
+    else if (next != ']') return json_scan_expected(&d->scan, "',' or ']' after an element");
   }
   store_elements(d, &c);
   json_scan_leave(&d->scan);

@@ -2,8 +2,7 @@
  *
  * Nothing here raises, allocates in Lua, or runs a script: tables are walked by lua_next and read raw, so the scratch can live on
  * the C stack. */
-#include "json/json_lua.h"
-#include "json/json_members.h"
+#include "json/json_state.h"
 #include "json/json_write.h"
 
 #include <math.h>
@@ -19,6 +18,8 @@ typedef struct seen_tables {
 
 typedef struct encoder {
   lua_State *L;
+  json_state *state; /* with the keys that are known; NULL: none are */
+  int kit;
   base_buf *out;
   unsigned flags;
   unsigned depth; /* tables that are being walked */
@@ -77,13 +78,17 @@ static int see(encoder *e, int index) {
 
 /* ---- Values ------------------------------------------------------------------------------------------------------------ */
 
+/* Whether a text, of which `written` bytes were written, has a U+0000 that is refused: without escapes it has none. */
+static inline bool has_nul(const encoder *e, const char *text, size_t size, size_t written) {
+  return written != size + 2 && (e->flags & JSON_NO_NUL) && memchr(text, 0, size);
+}
+
 static inline int encode_string(encoder *e, int index) {
   size_t size, before = e->out->size;
   const char *text = lua_tolstring(e->L, index, &size);
-  if ((e->flags & JSON_NO_NUL) && memchr(text, 0, size)) return fail(e, "U+0000 cannot be stored, and a string has it");
-  if (json_write_string(e->out, text, size)) return 0;
-  e->out->size = before;
-  return fail(e, "a string is not valid UTF-8");
+  if (!json_write_string(e->out, text, size)) return fail(e, "a string is not valid UTF-8");
+  if (has_nul(e, text, size, e->out->size - before)) return fail(e, "U+0000 cannot be stored, and a string has it");
+  return 0;
 }
 
 static inline int encode_number(encoder *e, int index) {
@@ -179,23 +184,66 @@ static int encode_array(encoder *e, int table, bool more) {
 
 /* ---- Objects ----------------------------------------------------------------------------------------------------------- */
 
-/* [-0, +0, -] The key below the top of the stack; NULL, with the error (`invalid`) set, when it is no string. */
-static inline const char *take_key(encoder *e, size_t *size) {
+/* A key of the table that is being walked, which keeps it alive. */
+typedef struct table_key {
+  const char *bytes;
+  size_t size;
+  uint64_t prefix;
+  bool plain; /* known to be written as it is */
+} table_key;
+
+/* [-0, +0, -] Fills in a key that is not known by its address, and makes it known if it is one that is written as it is. False,
+ * with the error (`invalid`) set, when it is no string. */
+static bool take_new_key(encoder *e, int type, table_key *key) {
+  if (type != LUA_TSTRING) {
+    if (type == LUA_TNUMBER) fail(e, "a table has both elements and named fields");
+    else fail(e, "a table has a key that is a %s; keys are strings", lua_typename(e->L, type));
+    return false;
+  }
+  key->bytes = lua_tolstring(e->L, -2, &key->size);
+  key->prefix = json_key_prefix(key->bytes, key->size);
+  key->plain = false;
+  if (!e->state || key->size == 0 || key->size > LIMIT_JSON_KEY_BYTES) return true;
+  if (json_skip_plain(key->bytes, key->bytes + key->size) != key->bytes + key->size) return true;
+  uint8_t slot = json_key_slot(key->bytes, key->size);
+  if (!json_key_is(&e->state->keys[slot], key->bytes, key->size)) {
+    lua_pushvalue(e->L, -2);
+    json_key_enter(e->L, e->state, e->kit, slot);
+    lua_pop(e->L, 1);
+  } else {
+    *json_key_place(e->state, lua_topointer(e->L, -2)) = slot;
+  }
+  key->plain = true;
+  return true;
+}
+
+/* [-0, +0, -] The key below the top of the stack. */
+static inline bool take_key(encoder *e, table_key *key) {
   int type = lua_type(e->L, -2);
-  if (type == LUA_TSTRING) return lua_tolstring(e->L, -2, size);
-  if (type == LUA_TNUMBER) fail(e, "a table has both elements and named fields");
-  else fail(e, "a table has a key that is a %s; keys are strings", lua_typename(e->L, type));
-  return NULL;
+  if (e->state && type == LUA_TSTRING) {
+    const void *object = lua_topointer(e->L, -2);
+    const json_key *known = &e->state->keys[*json_key_place(e->state, object)];
+    if (known->object == object) {
+      *key = (table_key){.bytes = known->bytes, .size = known->size, .prefix = known->prefix, .plain = true};
+      return true;
+    }
+  }
+  return take_new_key(e, type, key);
 }
 
 /* [-0, +0, -] Writes a member whose value is at `value`. */
-static inline int encode_member(encoder *e, const char *key, size_t size, int value) {
+static inline __attribute__((always_inline)) int encode_member(encoder *e, const table_key *key, int value) {
   json_frame *frame = &e->frames[e->depth - 1];
-  if ((e->flags & JSON_NO_NUL) && memchr(key, 0, size)) return fail(e, "U+0000 cannot be stored, and a key has it");
-  if (!json_write_string(e->out, key, size)) return fail(e, "a key is not valid UTF-8");
-  json_put(e->out, ':');
-  frame->key = key;
-  frame->key_size = size;
+  if (key->plain) {
+    json_write_plain_key(e->out, key->bytes, key->size);
+  } else {
+    size_t before = e->out->size;
+    if (!json_write_string(e->out, key->bytes, key->size)) return fail(e, "a key is not valid UTF-8");
+    if (has_nul(e, key->bytes, key->size, e->out->size - before)) return fail(e, "U+0000 cannot be stored, and a key has it");
+    json_put(e->out, ':');
+  }
+  frame->key = key->bytes;
+  frame->key_size = key->size;
   int result = encode_value(e, value);
   frame->key = NULL;
   return result;
@@ -207,16 +255,15 @@ static int encode_many(encoder *e, int table, bool more) {
   const json_member *none; /* keys of a table are all different */
   size_t base = members->count;
   for (; more; more = lua_next(e->L, table)) {
-    size_t size = 0;
-    const char *key = take_key(e, &size);
-    if (!key) return ANNAL_INVALID;
+    table_key key;
+    if (!take_key(e, &key)) return ANNAL_INVALID;
     if (members->count > base) json_put(e->out, ',');
     size_t from = e->out->size;
-    json_member *member = json_members_add(members, key, size);
+    json_member *member = json_members_add(members, key.bytes, key.size);
     if (!member) return error_memory(e->error);
     member->from = from;
     size_t mine = members->count - 1;
-    int result = encode_member(e, key, size, lua_gettop(e->L));
+    int result = encode_member(e, &key, lua_gettop(e->L));
     if (result != 0) return result;
     members->list[mine].to = e->out->size;
     lua_pop(e->L, 1);
@@ -228,15 +275,14 @@ static int encode_many(encoder *e, int table, bool more) {
 /* [-2 if more, +0, -] Of a few members keys and values are laid out on the stack, ranked, and written in their order. */
 static int encode_few(encoder *e, int table, bool more) {
   lua_State *L = e->L;
-  const char *keys[RANKED_MAX];
-  size_t sizes[RANKED_MAX], count = 0;
-  uint64_t prefixes[RANKED_MAX];
+  table_key keys[RANKED_MAX];
+  size_t count = 0;
   uint8_t order[RANKED_MAX];
+  uint64_t prefixes[RANKED_MAX];
   int first = lua_gettop(L) - 1, result = 0;
   for (; more && count < RANKED_MAX; more = lua_next(L, table)) {
-    keys[count] = take_key(e, &sizes[count]);
-    if (!keys[count]) return ANNAL_INVALID;
-    prefixes[count] = json_key_prefix(keys[count], sizes[count]);
+    if (!take_key(e, &keys[count])) return ANNAL_INVALID;
+    prefixes[count] = keys[count].prefix;
     count++;
     lua_pushvalue(L, -2); /* for lua_next; this one stays, under its value */
   }
@@ -247,7 +293,7 @@ static int encode_few(encoder *e, int table, bool more) {
   }
   for (size_t i = 0; i < count && result == 0; i++) {
     if (i > 0) json_put(e->out, ',');
-    result = encode_member(e, keys[order[i]], sizes[order[i]], first + 2 * order[i] + 1);
+    result = encode_member(e, &keys[order[i]], first + 2 * order[i] + 1);
   }
   lua_settop(L, first - 1);
   return result;
@@ -286,12 +332,14 @@ static int encode_table(encoder *e, int table) {
   return result;
 }
 
-int json_encode(lua_State *L, int index, unsigned flags, base_buf *out, annal_error *error) {
+int json_encode_with(lua_State *L, json_state *state, int kit, int index, unsigned flags, base_buf *out, annal_error *error) {
   int top = lua_gettop(L);
   size_t before = out->size;
   encoder e; /* not cleared as a whole: the room for members and tables is large */
-  if (!buf_reserve(out, 0)) return error_memory(error);
+  if ((out->failed || !out->bytes) && !buf_reserve(out, 0)) return error_memory(error);
   e.L = L;
+  e.state = state && state->env ? state : NULL;
+  e.kit = kit;
   e.out = out;
   e.flags = flags;
   e.depth = 0;
@@ -302,13 +350,22 @@ int json_encode(lua_State *L, int index, unsigned flags, base_buf *out, annal_er
   if (result == 0 && (flags & JSON_OBJECT) && !out->failed && out->bytes[before] != '{')
     result = fail(&e, "an object is wanted here");
   if (result == 0 && out->failed) result = error_memory(error);
-  lua_settop(L, top);
   json_members_free(&e.members);
   if (flags & JSON_TREE) seen_free(&e);
   if (result != 0) {
+    lua_settop(L, top);
     out->size = before;
     out->failed = false;
   }
   json_close(out);
+  return result;
+}
+
+int json_encode(lua_State *L, int index, unsigned flags, base_buf *out, annal_error *error) {
+  if (!lua_checkstack(L, 6)) return error_memory(error);
+  index = lua_absindex(L, index);
+  json_push_kit(L);
+  int result = json_encode_with(L, json_state_of_kit(L), lua_gettop(L), index, flags, out, error);
+  lua_pop(L, 1);
   return result;
 }

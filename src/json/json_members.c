@@ -87,19 +87,32 @@ static bool move(json_members *members, size_t base, size_t from, const uint8_t 
   return true;
 }
 
-bool json_rank(const uint64_t *prefixes, size_t count, uint8_t order[RANKED_MAX]) {
-  uint8_t rank[RANKED_MAX] = {0};
+/* In line for each `count`, so that loops and places are known when it is compiled. */
+static inline __attribute__((always_inline)) bool rank(const uint64_t *prefixes, size_t count, uint8_t *order) {
+  size_t place[RANKED_MAX] = {0};
   bool equal = false;
   for (size_t i = 1; i < count; i++) {
     for (size_t k = 0; k < i; k++) {
       bool less = prefixes[i] < prefixes[k];
-      equal |= prefixes[i] == prefixes[k];
-      rank[k] = (uint8_t)(rank[k] + less);
-      rank[i] = (uint8_t)(rank[i] + !less);
+      place[k] += less;
+      place[i] += !less;
     }
   }
-  for (size_t i = 0; i < count; i++) order[rank[i]] = (uint8_t)i;
+  for (size_t i = 0; i < count; i++) order[place[i]] = (uint8_t)i;
+  for (size_t i = 1; i < count; i++) equal |= prefixes[order[i - 1]] == prefixes[order[i]];
   return !equal;
+}
+
+bool json_rank(const uint64_t *prefixes, size_t count, uint8_t order[RANKED_MAX]) {
+  switch (count) {
+  case 1: return rank(prefixes, 1, order);
+  case 2: return rank(prefixes, 2, order);
+  case 3: return rank(prefixes, 3, order);
+  case 4: return rank(prefixes, 4, order);
+  case 5: return rank(prefixes, 5, order);
+  case 6: return rank(prefixes, 6, order);
+  default: return rank(prefixes, count, order);
+  }
 }
 
 /* json_rank for the members from `base` on. */

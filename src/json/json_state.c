@@ -67,6 +67,17 @@ json_state *json_state_of_kit(lua_State *L) {
   return state;
 }
 
+void json_key_enter(lua_State *L, json_state *state, int kit, uint8_t slot) {
+  size_t size;
+  const char *bytes = lua_tolstring(L, -1, &size);
+  const void *object = lua_topointer(L, -1);
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, kit, KIT_FIRST_KEY + slot); /* the place is there: nothing is allocated */
+  state->keys[slot] =
+      (json_key){.prefix = json_key_prefix(bytes, size), .bytes = bytes, .object = object, .size = (uint8_t)size, .next = slot};
+  *json_key_place(state, object) = slot;
+}
+
 void json_push_array_metatable(lua_State *L) {
   json_push_kit(L);
   if (lua_isnil(L, -1)) return; /* not prepared: nil is no table's metatable */
@@ -115,12 +126,15 @@ static int library_encode(lua_State *L) {
   const library *self = lua_touserdata(L, SELF);
   base_buf *text = &self->state->text;
   annal_error error;
-  if (lua_isnone(L, 1) || !self->state->env) {
-    error_set(&error, ANNAL_MISUSE, NULL, self->state->env ? "json.encode wants a value" : "the Lua state is closing");
+  if (!self->state->env) {
+    error_set(&error, ANNAL_MISUSE, NULL, "the Lua state is closing");
     return self->raise(L, &error);
   }
   buf_clear(text);
-  if (json_encode(L, 1, 0, text, &error) != 0) return self->raise(L, &error);
+  if (json_encode_with(L, self->state, KIT, 1, 0, text, &error) != 0) {
+    if (lua_isnone(L, 1)) error_set(&error, ANNAL_MISUSE, NULL, "json.encode wants a value");
+    return self->raise(L, &error);
+  }
   lua_pushlstring(L, text->bytes, text->size);
   if (text->capacity > LIMIT_JSON_SCRATCH_BYTES) buf_free(text);
   return 1;

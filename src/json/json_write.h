@@ -58,6 +58,27 @@ static inline size_t json_copy_plain(char *to, const char *from, size_t size) {
   return at;
 }
 
+/* Writes `"key":` for a key that is known to be written as it is. It has 1 byte at least. */
+static inline void json_write_plain_key(base_buf *out, const char *key, size_t size) {
+  size_t room = size + 3 + WRITE_SLACK;
+  if (out->size + room >= out->capacity && !buf_reserve(out, room)) return; /* `failed` tells */
+  char *to = out->bytes + out->size;
+  *to++ = '"';
+  if (size >= 8) {
+    uint64_t last = json_word(key + size - 8);
+    for (size_t at = 0; at + 8 < size; at += 8) memcpy(to + at, key + at, 8);
+    memcpy(to + size - 8, &last, 8);
+  } else {
+    uint64_t word = json_short_word(key, size);
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+    word = __builtin_bswap64(word);
+#endif
+    memcpy(to, &word, 8);
+  }
+  memcpy(to + size, "\":", 2);
+  out->size += size + 3;
+}
+
 /* From byte `plain` on, after the opening quote and what is before that byte. */
 bool json_write_rest(base_buf *out, const char *text, size_t plain, size_t size);
 

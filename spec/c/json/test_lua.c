@@ -241,6 +241,64 @@ static void finalizers_may_use_the_codec(void **state) {
   if (luaL_dostring(c->L, check) != LUA_OK) fail_msg("%s", lua_tostring(c->L, -1));
 }
 
+/* Keys that come again are known by their address. More of them than are remembered, in objects inside of objects, and collected
+ * in between, so that others come to lie where they lay: what is written must be what a writer without a memory writes. */
+static void keys_are_written_as_they_are_whatever_was_written_before(void **state) {
+  json_case *c = *state;
+  const char *check =
+      "math.randomseed(7)\n"
+      "local escapes = { ['\"'] = '\\\\\"', ['\\\\'] = '\\\\\\\\', ['\\n'] = '\\\\n', ['\\0'] = '\\\\u0000' }\n"
+      "local function quoted(text) return '\"' .. text:gsub('[\"\\\\\\n%z]', escapes) .. '\"' end\n"
+      "local function reference(value)\n"
+      "  if type(value) == 'string' then return quoted(value) elseif type(value) ~= 'table' then return tostring(value) end\n"
+      "  local members = {}\n"
+      "  for key in pairs(value) do members[#members + 1] = key end\n"
+      "  table.sort(members)\n"
+      "  for i, key in ipairs(members) do members[i] = quoted(key) .. ':' .. reference(value[key]) end\n"
+      "  return '{' .. table.concat(members, ',') .. '}'\n"
+      "end\n"
+      "local odd = { '', '\"', 'a\\nb', 'nul\\0', '\\xC3\\xA9t\\xC3\\xA9', 'same_prefix_1', 'same_prefix_2',\n"
+      "  'same_but_for_the_a_in_the_middle', 'same_but_for_the_b_in_the_middle' }\n"
+      "local function key(round)\n"
+      "  local kind = math.random(10)\n"
+      "  if kind == 1 then return odd[math.random(#odd)] end\n"
+      "  if kind < 5 then return ('k' .. round .. '_' .. math.random(20)) end\n"
+      "  return string.rep(string.char(math.random(97, 122)), math.random(42))\n"
+      "end\n"
+      "local function object(round, depth)\n"
+      "  local made = {}\n"
+      "  for _ = 1, math.random(0, 10) do\n"
+      "    made[key(round)] = depth > 1 and math.random(4) == 1 and object(round, depth - 1) or math.random(2) == 1 and round or "
+      "key(round)\n"
+      "  end\n"
+      "  return made\n"
+      "end\n"
+      "for round = 1, 4000 do\n"
+      "  local value = object(round, 3)\n"
+      "  local wanted, text = reference(value), json.encode(value)\n"
+      "  assert(text == wanted, text .. ' instead of ' .. wanted)\n"
+      "  assert(json.encode(json.decode(text)) == wanted)\n"
+      "  if round % 20 == 0 then collectgarbage() end\n"
+      "end";
+  if (luaL_dostring(c->L, check) != LUA_OK) fail_msg("%s", lua_tostring(c->L, -1));
+}
+
+/* The address of a string is no key of that name. */
+static void refuses_an_address_as_key_even_that_of_a_known_key(void **state) {
+  json_case *c = *state;
+  annal_error error;
+  base_buf out;
+  buf_init(&out, &c->env);
+  encodes_as(c, "{ known = 1 }", 0, "{\"known\":1}");
+  lua_pushliteral(c->L, "known");
+  lua_newtable(c->L);
+  lua_pushinteger(c->L, 1);
+  lua_rawsetp(c->L, -2, lua_topointer(c->L, -3));
+  assert_int_equal(json_encode(c->L, -1, 0, &out, &error), ANNAL_INVALID);
+  assert_string_equal(error.message, "a table has a key that is a userdata; keys are strings");
+  buf_free(&out);
+}
+
 static void works_on_any_thread_of_the_state_and_any_depth_of_stack(void **state) {
   json_case *c = *state;
   annal_error error;
@@ -315,6 +373,8 @@ int main(void) {
       TEST(decodes_into_tables_that_lua_understands),
       TEST(the_library_raises_and_answers),
       TEST(finalizers_may_use_the_codec),
+      TEST(keys_are_written_as_they_are_whatever_was_written_before),
+      TEST(refuses_an_address_as_key_even_that_of_a_known_key),
       TEST(works_on_any_thread_of_the_state_and_any_depth_of_stack),
       TEST(says_what_a_value_is),
       TEST(refuses_states_that_were_not_prepared),
