@@ -217,9 +217,8 @@ static bool take_new_key(encoder *e, int type, table_key *key) {
   return true;
 }
 
-/* [-0, +0, -] The key below the top of the stack. */
-static inline bool take_key(encoder *e, table_key *key) {
-  int type = lua_type(e->L, -2);
+/* [-0, +0, -] The key below the top of the stack, which is of that type. */
+static inline bool take_key(encoder *e, int type, table_key *key) {
   if (e->state && type == LUA_TSTRING) {
     const void *object = lua_topointer(e->L, -2);
     const json_key *known = &e->state->keys[*json_key_place(e->state, object)];
@@ -231,12 +230,13 @@ static inline bool take_key(encoder *e, table_key *key) {
   return take_new_key(e, type, key);
 }
 
-/* [-0, +0, -] Writes a member whose value is at `value`. */
-static inline __attribute__((always_inline)) int encode_member(encoder *e, const table_key *key, int value) {
+/* [-0, +0, -] Writes a member whose value is at `value`: after a brace the first one, after a comma the others. */
+static inline __attribute__((always_inline)) int encode_member(encoder *e, bool first, const table_key *key, int value) {
   json_frame *frame = &e->frames[e->depth - 1];
   if (key->plain) {
-    json_write_plain_key(e->out, key->bytes, key->size);
+    json_write_plain_key(e->out, first ? '{' : ',', key->bytes, key->size);
   } else {
+    json_put(e->out, first ? '{' : ',');
     size_t before = e->out->size;
     if (!json_write_string(e->out, key->bytes, key->size)) return fail(e, "a key is not valid UTF-8");
     if (has_nul(e, key->bytes, key->size, e->out->size - before)) return fail(e, "U+0000 cannot be stored, and a key has it");
@@ -249,21 +249,19 @@ static inline __attribute__((always_inline)) int encode_member(encoder *e, const
   return result;
 }
 
-/* [-2 if more, +0, -] An object of any size: members are written as they come and put in order at the end. */
-static int encode_many(encoder *e, int table, bool more) {
+/* [-2, +0, -] An object of any size: members are written as they come and put in order at the end. */
+static int encode_many(encoder *e, int table) {
   json_members *members = &e->members;
   const json_member *none; /* keys of a table are all different */
   size_t base = members->count;
-  for (; more; more = lua_next(e->L, table)) {
+  for (bool more = true; more; more = lua_next(e->L, table)) {
     table_key key;
-    if (!take_key(e, &key)) return ANNAL_INVALID;
-    if (members->count > base) json_put(e->out, ',');
-    size_t from = e->out->size;
+    if (!take_key(e, lua_type(e->L, -2), &key)) return ANNAL_INVALID;
     json_member *member = json_members_add(members, key.bytes, key.size);
     if (!member) return error_memory(e->error);
-    member->from = from;
+    member->from = e->out->size + 1; /* behind the brace or comma */
     size_t mine = members->count - 1;
-    int result = encode_member(e, &key, lua_gettop(e->L));
+    int result = encode_member(e, mine == base, &key, lua_gettop(e->L));
     if (result != 0) return result;
     members->list[mine].to = e->out->size;
     lua_pop(e->L, 1);
@@ -272,16 +270,17 @@ static int encode_many(encoder *e, int table, bool more) {
   return 0;
 }
 
-/* [-2 if more, +0, -] Of a few members keys and values are laid out on the stack, ranked, and written in their order. */
-static int encode_few(encoder *e, int table, bool more) {
+/* [-2, +0, -] Of a few members keys and values are laid out on the stack, ranked, and written in their order. */
+static int encode_few(encoder *e, int table, int type) {
   lua_State *L = e->L;
   table_key keys[RANKED_MAX];
   size_t count = 0;
   uint8_t order[RANKED_MAX];
   uint64_t prefixes[RANKED_MAX];
   int first = lua_gettop(L) - 1, result = 0;
+  bool more = true;
   for (; more && count < RANKED_MAX; more = lua_next(L, table)) {
-    if (!take_key(e, &keys[count])) return ANNAL_INVALID;
+    if (!take_key(e, count ? lua_type(L, -2) : type, &keys[count])) return ANNAL_INVALID;
     prefixes[count] = keys[count].prefix;
     count++;
     lua_pushvalue(L, -2); /* for lua_next; this one stays, under its value */
@@ -289,20 +288,17 @@ static int encode_few(encoder *e, int table, bool more) {
   if (more || !json_rank(prefixes, count, order)) {
     lua_settop(L, first - 1);
     lua_pushnil(L);
-    return encode_many(e, table, lua_next(L, table));
+    lua_next(L, table);
+    return encode_many(e, table);
   }
-  for (size_t i = 0; i < count && result == 0; i++) {
-    if (i > 0) json_put(e->out, ',');
-    result = encode_member(e, &keys[order[i]], first + 2 * order[i] + 1);
-  }
+  for (size_t i = 0; i < count && result == 0; i++) result = encode_member(e, i == 0, &keys[order[i]], first + 2 * order[i] + 1);
   lua_settop(L, first - 1);
   return result;
 }
 
-/* [-2 if more, +0, -] As encode_array. */
-static int encode_object(encoder *e, int table, bool more) {
-  json_put(e->out, '{');
-  int result = more ? encode_few(e, table, more) : 0;
+/* [-2, +0, -] On the stack: the first key, of that type, and its value. */
+static inline int encode_object(encoder *e, int table, int type) {
+  int result = encode_few(e, table, type);
   json_put(e->out, '}');
   return result;
 }
@@ -326,14 +322,15 @@ static int encode_table(encoder *e, int table) {
   e->frames[e->depth++] = (json_frame){0};
   lua_pushnil(L);
   bool more = lua_next(L, table);
-  bool numbered = more && lua_type(L, -2) == LUA_TNUMBER;
-  result = marked || numbered ? encode_array(e, table, more) : encode_object(e, table, more);
+  int type = more ? lua_type(L, -2) : LUA_TNONE; /* of the first key */
+  if (marked || type == LUA_TNUMBER) result = encode_array(e, table, more);
+  else if (more) result = encode_object(e, table, type);
+  else json_put_word(e->out, "{}");
   e->depth--;
   return result;
 }
 
 int json_encode_with(lua_State *L, json_state *state, int kit, int index, unsigned flags, base_buf *out, annal_error *error) {
-  int top = lua_gettop(L);
   size_t before = out->size;
   encoder e; /* not cleared as a whole: the room for members and tables is large */
   if ((out->failed || !out->bytes) && !buf_reserve(out, 0)) return error_memory(error);
@@ -346,14 +343,13 @@ int json_encode_with(lua_State *L, json_state *state, int kit, int index, unsign
   e.error = error;
   json_members_init(&e.members, out->env);
   if (flags & JSON_TREE) e.seen = (seen_tables){.slots = e.seen.few, .capacity = SEEN_INLINE};
-  int result = encode_value(&e, lua_absindex(L, index));
+  int result = encode_value(&e, index);
   if (result == 0 && (flags & JSON_OBJECT) && !out->failed && out->bytes[before] != '{')
     result = fail(&e, "an object is wanted here");
   if (result == 0 && out->failed) result = error_memory(error);
   json_members_free(&e.members);
   if (flags & JSON_TREE) seen_free(&e);
   if (result != 0) {
-    lua_settop(L, top);
     out->size = before;
     out->failed = false;
   }
@@ -363,9 +359,9 @@ int json_encode_with(lua_State *L, json_state *state, int kit, int index, unsign
 
 int json_encode(lua_State *L, int index, unsigned flags, base_buf *out, annal_error *error) {
   if (!lua_checkstack(L, 6)) return error_memory(error);
-  index = lua_absindex(L, index);
+  int top = lua_gettop(L), value = lua_absindex(L, index);
   json_push_kit(L);
-  int result = json_encode_with(L, json_state_of_kit(L), lua_gettop(L), index, flags, out, error);
-  lua_pop(L, 1);
+  int result = json_encode_with(L, json_state_of_kit(L), top + 1, value, flags, out, error);
+  lua_settop(L, top);
   return result;
 }

@@ -66,7 +66,7 @@ json_state *json_state_of_kit(lua_State *L);
 
 /* [-0, +1 on success, +0 otherwise, m] json_decode with the kit at hand, where there is room for 4 values on the stack. */
 int json_decode_with(lua_State *L, json_state *state, int kit, const char *text, size_t size, unsigned flags, annal_error *error);
-/* [-0, +0, -] json_encode with the kit at hand; `state` may be NULL. */
+/* [-0, +0 on success, anything otherwise, -] json_encode with the kit at hand, for an absolute index; `state` may be NULL. */
 int json_encode_with(lua_State *L, json_state *state, int kit, int index, unsigned flags, base_buf *out, annal_error *error);
 
 #endif

@@ -52,6 +52,23 @@ static void keeps_integers_exact(void **state) {
   assert_false(lua_isinteger(c->L, -1));
 }
 
+static void writes_every_small_integer(void **state) {
+  json_case *c = *state;
+  annal_error error;
+  base_buf out;
+  buf_init(&out, &c->env);
+  for (int i = -200; i <= 20000; i++) {
+    char text[16];
+    snprintf(text, sizeof text, "%d", i);
+    buf_clear(&out);
+    lua_pushinteger(c->L, i);
+    assert_int_equal(json_encode(c->L, -1, 0, &out, &error), 0);
+    assert_string_equal(out.bytes, text);
+    lua_pop(c->L, 1);
+  }
+  buf_free(&out);
+}
+
 static void keeps_floats_floats(void **state) {
   json_case *c = *state;
   static const char *const pairs[][2] = {{"-0", "-0.0"},
@@ -293,6 +310,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, json_case_open, json_case_close)
   const struct CMUnitTest tests[] = {
       TEST(keeps_integers_exact),
+      TEST(writes_every_small_integer),
       TEST(keeps_floats_floats),
       TEST(refuses_what_is_no_number),
       TEST(writes_the_shortest_text_of_random_bits),
