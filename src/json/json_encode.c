@@ -192,9 +192,9 @@ typedef struct table_key {
   bool plain; /* known to be written as it is */
 } table_key;
 
-/* [-0, +0, -] Fills in a key that is not known by its address, and makes it known if it is one that is written as it is. False,
- * with the error (`invalid`) set, when it is no string. */
-static bool take_new_key(encoder *e, int type, table_key *key) {
+/* [-0, +0, -] Fills in a key that is not known by its address, and on demand makes it known if it is one that is written as it is.
+ * False, with the error (`invalid`) set, when it is no string. */
+static bool take_new_key(encoder *e, int type, bool remember, table_key *key) {
   if (type != LUA_TSTRING) {
     if (type == LUA_TNUMBER) fail(e, "a table has both elements and named fields");
     else fail(e, "a table has a key that is a %s; keys are strings", lua_typename(e->L, type));
@@ -203,7 +203,7 @@ static bool take_new_key(encoder *e, int type, table_key *key) {
   key->bytes = lua_tolstring(e->L, -2, &key->size);
   key->prefix = json_key_prefix(key->bytes, key->size);
   key->plain = false;
-  if (!e->state || key->size == 0 || key->size > LIMIT_JSON_KEY_BYTES) return true;
+  if (!remember || !e->state || key->size == 0 || key->size > LIMIT_JSON_KEY_BYTES) return true;
   if (json_skip_plain(key->bytes, key->bytes + key->size) != key->bytes + key->size) return true;
   uint8_t slot = json_key_slot(key->bytes, key->size);
   if (!json_key_is(&e->state->keys[slot], key->bytes, key->size)) {
@@ -218,7 +218,7 @@ static bool take_new_key(encoder *e, int type, table_key *key) {
 }
 
 /* [-0, +0, -] The key below the top of the stack, which is of that type. */
-static inline bool take_key(encoder *e, int type, table_key *key) {
+static inline bool take_key(encoder *e, int type, bool remember, table_key *key) {
   if (e->state && type == LUA_TSTRING) {
     const void *object = lua_topointer(e->L, -2);
     const json_key *known = &e->state->keys[*json_key_place(e->state, object)];
@@ -227,7 +227,7 @@ static inline bool take_key(encoder *e, int type, table_key *key) {
       return true;
     }
   }
-  return take_new_key(e, type, key);
+  return take_new_key(e, type, remember, key);
 }
 
 /* [-0, +0, -] Writes a member whose value is at `value`: after a brace the first one, after a comma the others. */
@@ -249,14 +249,15 @@ static inline __attribute__((always_inline)) int encode_member(encoder *e, bool 
   return result;
 }
 
-/* [-2, +0, -] An object of any size: members are written as they come and put in order at the end. */
+/* [-2, +0, -] An object of any size: members are written as they come and put in order at the end. Many keys are seldom names that
+ * come again: they are not remembered, so that they do not drive out those that do. */
 static int encode_many(encoder *e, int table) {
   json_members *members = &e->members;
   const json_member *none; /* keys of a table are all different */
   size_t base = members->count;
   for (bool more = true; more; more = lua_next(e->L, table)) {
     table_key key;
-    if (!take_key(e, lua_type(e->L, -2), &key)) return ANNAL_INVALID;
+    if (!take_key(e, lua_type(e->L, -2), false, &key)) return ANNAL_INVALID;
     json_member *member = json_members_add(members, key.bytes, key.size);
     if (!member) return error_memory(e->error);
     member->from = e->out->size + 1; /* behind the brace or comma */
@@ -280,7 +281,7 @@ static int encode_few(encoder *e, int table, int type) {
   int first = lua_gettop(L) - 1, result = 0;
   bool more = true;
   for (; more && count < RANKED_MAX; more = lua_next(L, table)) {
-    if (!take_key(e, count ? lua_type(L, -2) : type, &keys[count])) return ANNAL_INVALID;
+    if (!take_key(e, count ? lua_type(L, -2) : type, true, &keys[count])) return ANNAL_INVALID;
     prefixes[count] = keys[count].prefix;
     count++;
     lua_pushvalue(L, -2); /* for lua_next; this one stays, under its value */
