@@ -257,7 +257,7 @@ projection "P" { init = %s, on = { E = %s } %s }]]):format(init or "{}", handler
         "app.lua:2", "did you mean cartId?",
       },
       ["a reducer is missing"] = { "event 'E' {}\nprojection 'P' { fields = { a = { init = 0 } } }", "app.lua:2", "reducer" },
-      ["they use a command"] = { "command 'C' {}", "app.lua:1", "no commands yet" },
+      ["a command decides nothing"] = { "command 'C' {}", "app.lua:1", "decide is a function" },
       ["an upcaster is missing"] = {
         "event 'E' { schema = {}, version = 3, upcast = { function(d) return d end } }", "app.lua:1", "from version 2 to 3",
       },

@@ -2,6 +2,7 @@
 #include "base/ulid.h"
 
 #include "base/error.h"
+#include "base/hash.h"
 #include <string.h>
 #include <sys/random.h>
 
@@ -57,4 +58,14 @@ int ulid_next(base_ulid *generator, const base_env *env, char text[ULID_TEXT_BYT
   if (result == ANNAL_OK) to_text(generator->milliseconds, generator->random, text);
   pthread_mutex_unlock(&generator->lock);
   return result;
+}
+
+void ulid_derive(const char *seed, uint64_t number, char text[ULID_TEXT_BYTES]) {
+  unsigned char parts[HASH_BYTES + sizeof number], hash[HASH_BYTES];
+  uint64_t milliseconds = 0;
+  hash_bytes(seed, strlen(seed), parts);
+  for (size_t i = 0; i < sizeof number; i++) parts[HASH_BYTES + i] = (unsigned char)(number >> 8 * i);
+  hash_bytes(parts, sizeof parts, hash);
+  for (int i = 0; i < 6; i++) milliseconds = milliseconds << 8 | hash[i];
+  to_text(milliseconds, hash + 6, text);
 }

@@ -20,4 +20,7 @@ void ulid_destroy(base_ulid *generator);
 /* Writes the next one. `unavailable` when the system gives no randomness. */
 int ulid_next(base_ulid *generator, const base_env *env, char text[ULID_TEXT_BYTES], annal_error *error);
 
+/* An id in the form of a ULID that is made of a text and a number alone: the same two give the same id. It tells no time. */
+void ulid_derive(const char *seed, uint64_t number, char text[ULID_TEXT_BYTES]);
+
 #endif

@@ -132,3 +132,20 @@ const script_projection *script_find_projection(const script_app *app, const cha
   }
   return NULL;
 }
+
+const script_command *script_commands(const script_app *app, size_t *count) {
+  *count = app->command_count;
+  return app->commands;
+}
+
+const script_command *script_find_command(const script_app *app, const char *name) {
+  size_t low = 0, high = app->command_count;
+  while (low < high) {
+    size_t middle = (low + high) / 2;
+    int order = strcmp(app->commands[middle].name, name);
+    if (order == 0) return &app->commands[middle];
+    if (order < 0) low = middle + 1;
+    else high = middle;
+  }
+  return NULL;
+}

@@ -15,6 +15,7 @@
 
 static const char events_key = 0; /* in the registry: records, 1..n */
 static const char projections_key = 0;
+static const char commands_key = 0;
 
 /* ---- Reading records --------------------------------------------------------------------------------------------------- */
 
@@ -298,6 +299,39 @@ static int compile_projection(lua_State *L, script_state *state, size_t i, annal
   return make_fingerprint(L, state, projection, integer_field(L, "file"), integer_field(L, "version"), error);
 }
 
+/* ---- Commands ---------------------------------------------------------------------------------------------------------- */
+
+/* The record at the top, which stays. */
+static int compile_command(lua_State *L, script_state *state, size_t i, annal_error *error) {
+  (void)error;
+  script_app *app = state->app;
+  script_command *command = &app->commands[i];
+  command->name = keep_text(L, "name");
+  command->where = keep_text(L, "where");
+  schema_node *args = keep(L, 1, sizeof *args);
+  args->kind = SCHEMA_OBJECT;
+  lua_getfield(L, -1, "args");
+  compile_fields(L, args, 0);
+  lua_pop(L, 1);
+  app->command_details[i].args = args;
+  lua_getfield(L, -1, "uses");
+  command->use_count = lua_rawlen(L, -1);
+  script_use *uses = keep(L, command->use_count, sizeof *uses);
+  for (size_t k = 0; k < command->use_count; k++) {
+    lua_rawgeti(L, -1, (lua_Integer)k + 1);
+    uses[k].view = keep_text(L, "view");
+    uses[k].field = keep_text(L, "field");
+    lua_getfield(L, -1, "projection");
+    uses[k].projection = script_find_projection(app, lua_tostring(L, -1));
+    lua_pop(L, 2);
+    bool has_instances = uses[k].projection->by_count > 0 || uses[k].projection->has_streams;
+    uses[k].has_function = has_instances && !uses[k].field;
+  }
+  lua_pop(L, 1);
+  command->uses = uses;
+  return 0;
+}
+
 /* upvalue 1: the shape; shape(view) → nil, or (message, path) */
 static int check_shape(lua_State *L) {
   const schema_node *node = lua_touserdata(L, lua_upvalueindex(1));
@@ -326,7 +360,7 @@ static int compile_list(script_state *state, size_t count, compile_one *one, ann
   return 0;
 }
 
-static int compile_app(script_state *state, int events, int projections, annal_error *error) {
+static int compile_app(script_state *state, int events, int projections, int commands, annal_error *error) {
   lua_State *L = state->L;
   script_app *app = state->app;
   app->event_count = lua_rawlen(L, events);
@@ -335,12 +369,19 @@ static int compile_app(script_state *state, int events, int projections, annal_e
   app->projection_count = lua_rawlen(L, projections);
   app->projections = keep(L, app->projection_count, sizeof *app->projections);
   app->projection_details = keep(L, app->projection_count, sizeof *app->projection_details);
+  app->command_count = lua_rawlen(L, commands);
+  app->commands = keep(L, app->command_count, sizeof *app->commands);
+  app->command_details = keep(L, app->command_count, sizeof *app->command_details);
   lua_pushvalue(L, events);
   int code = compile_list(state, app->event_count, compile_event, error);
   lua_pop(L, 1);
   if (code) return code;
   lua_pushvalue(L, projections);
   code = compile_list(state, app->projection_count, compile_projection, error);
+  lua_pop(L, 1);
+  if (code) return code;
+  lua_pushvalue(L, commands);
+  code = compile_list(state, app->command_count, compile_command, error);
   lua_pop(L, 1);
   app->loaded = code == 0;
   return code;
@@ -355,6 +396,10 @@ static int same_name(lua_State *L, const char *name, const char *where, annal_er
 
 static int recheck_event(lua_State *L, script_state *state, size_t i, annal_error *error) {
   return same_name(L, state->app->events[i].type, state->app->events[i].where, error);
+}
+
+static int recheck_command(lua_State *L, script_state *state, size_t i, annal_error *error) {
+  return same_name(L, state->app->commands[i].name, state->app->commands[i].where, error);
 }
 
 /* Checks the name and completes the definition by its shape. */
@@ -377,10 +422,15 @@ int compile_definitions(script_state *state, annal_error *error) {
   int definitions = lua_gettop(L);
   lua_getfield(L, definitions, "events");
   lua_getfield(L, definitions, "projections");
-  int code = app->loaded ? 0 : compile_app(state, definitions + 1, definitions + 2, error);
+  lua_getfield(L, definitions, "commands");
+  int code = app->loaded ? 0 : compile_app(state, definitions + 1, definitions + 2, definitions + 3, error);
   if (code) return code;
-  if (lua_rawlen(L, definitions + 1) != app->event_count || lua_rawlen(L, definitions + 2) != app->projection_count)
+  if (lua_rawlen(L, definitions + 1) != app->event_count || lua_rawlen(L, definitions + 2) != app->projection_count ||
+      lua_rawlen(L, definitions + 3) != app->command_count)
     return error_set(error, ANNAL_SCRIPT, app->directory, "the scripts declare something else when they are run a second time");
+  code = compile_list(state, app->command_count, recheck_command, error);
+  if (code) return code;
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &commands_key);
   code = compile_list(state, app->projection_count, finish_projection, error);
   if (code) return code;
   lua_rawsetp(L, LUA_REGISTRYINDEX, &projections_key);
@@ -400,6 +450,8 @@ static void push_record(lua_State *L, const void *key, size_t index) {
 void compile_push_projection(lua_State *L, size_t index) { push_record(L, &projections_key, index); }
 
 void compile_push_event(lua_State *L, size_t index) { push_record(L, &events_key, index); }
+
+void compile_push_command(lua_State *L, size_t index) { push_record(L, &commands_key, index); }
 
 void script_push_projection(script_state *state, const script_projection *projection) {
   lua_State *L = state->L;

@@ -407,32 +407,27 @@ static void push_helpers(lua_State *L) {
   lua_setfield(L, -2, "null");
 }
 
-static void copy_globals(lua_State *L, int from, int globals) {
-  for (lua_pushnil(L); lua_next(L, from);) {
-    lua_pushvalue(L, -2);
-    lua_insert(L, -2);
-    lua_rawset(L, globals);
-  }
-}
-
 void declare_open(lua_State *L) {
   luaL_checkstack(L, 20, NULL);
   int base = lua_gettop(L);
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &results_key);
   sandbox_push_globals(L);
-  int globals = base + 1, helpers = base + 2, types = base + 3, later = base + 4, declarations = base + 5;
+  int globals = base + 1, helpers = base + 2, types = base + 3, declarations = base + 4, commands = base + 5;
   push_helpers(L);
   lua_pushvalue(L, helpers);
   run_embedded(L, "types.lua", 1);
   lua_pushvalue(L, helpers);
-  run_embedded(L, "later.lua", 1);
-  lua_pushvalue(L, helpers);
   lua_pushvalue(L, types);
   run_embedded(L, "declare.lua", 2);
   lua_pushvalue(L, helpers);
+  lua_pushvalue(L, types);
   lua_pushvalue(L, declarations);
-  run_embedded(L, "resolve.lua", 2);
+  run_embedded(L, "command.lua", 3);
+  lua_pushvalue(L, helpers);
+  lua_pushvalue(L, declarations);
+  lua_pushvalue(L, commands);
+  run_embedded(L, "resolve.lua", 3);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &resolve_key);
   static const char *const words[] = {"event", "projection", "reducer"};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -441,8 +436,10 @@ void declare_open(lua_State *L) {
   }
   lua_getfield(L, types, "t");
   lua_setfield(L, globals, "t");
-  lua_getfield(L, later, "globals");
-  copy_globals(L, lua_gettop(L), globals);
+  lua_getfield(L, commands, "command");
+  lua_setfield(L, globals, "command");
+  lua_pushcfunction(L, command_reject);
+  lua_setfield(L, globals, "reject");
   lua_pushcfunction(L, word_include);
   lua_setfield(L, globals, "include");
   lua_pushcfunction(L, word_log);

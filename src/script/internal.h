@@ -10,6 +10,7 @@
  *   event.c     the event a handler is given, the check of an event to be saved
  *   upcast.c    events of older versions, upgraded
  *   streams.c   the streams of an instance
+ *   command.c   a command's arguments, and what it decides
  * Functions that touch a Lua stack say [-popped, +pushed, raises] as the Lua manual does: - never, m memory, e any error. */
 #ifndef SCRIPT_INTERNAL_H
 #define SCRIPT_INTERNAL_H
@@ -55,6 +56,10 @@ typedef struct script_projection_detail {
   const schema_node *shape; /* NULL: not checked */
 } script_projection_detail;
 
+typedef struct script_command_detail {
+  const schema_node *args;
+} script_command_detail;
+
 struct script_app {
   const base_env *env;
   script_options options;
@@ -68,6 +73,9 @@ struct script_app {
   script_projection *projections;
   script_projection_detail *projection_details;
   size_t projection_count;
+  script_command *commands;
+  script_command_detail *command_details;
+  size_t command_count;
   bool loaded;       /* the structures above are complete */
   locale_t c_locale; /* number formats, character classes and string order whatever the host has set */
   atomic_size_t references;
@@ -89,6 +97,7 @@ struct script_state {
   bool overrun;       /* the budget is spent */
   bool failed;        /* `failure` is to be the call's result */
   bool loading;       /* declarations are allowed */
+  bool deciding;      /* a command's decide is running: it may reject */
   annal_error failure;
   char stopped_at[256]; /* file:line where the script was when it was stopped, or "" */
   base_buf scratch;     /* for a moment's work of C code; owned here because Lua may jump out of it */
@@ -148,6 +157,8 @@ void sandbox_push_environment(lua_State *L);
 void sandbox_push_globals(lua_State *L);
 /* [-1, +1, m] A table that reads as the one on the top and cannot be written to. `missing`: what reading an absent key does. */
 void sandbox_seal(lua_State *L, const char *name, lua_CFunction missing);
+/* [-0, +0, m] From now on it is an error to read an absent key of the table on the top, with a hint where one is near. */
+void sandbox_guard(lua_State *L, const char *name);
 /* [-0, +0, -] Whether the value is such a table, or another that scripts must not write to. */
 bool sandbox_is_sealed(lua_State *L, int index);
 /* [-0, +1, e] Appends a value as tostring shows it. */
@@ -166,16 +177,17 @@ void tables_open(lua_State *L, int tables);         /* [-0, +0, m] fills a table
 void declare_open(lua_State *L);
 /* A function of a file's index that runs it, unless it was run before. */
 int declare_call_file(lua_State *L);
-/* [-0, +1, m] A function without arguments that resolves what was declared: { events = {…}, projections = {…} }. */
+/* [-0, +1, m] A function without arguments that resolves what was declared: { events = {…}, projections = {…}, commands = {…} }. */
 void declare_push_resolve(lua_State *L);
 
 /* ---- compile.c --------------------------------------------------------------------------------------------------------- */
 
 /* [-1, +0, e] Takes what `resolve` answered. For a generation's first state it becomes the generation's structures too. */
 int compile_definitions(script_state *state, annal_error *error);
-/* [-0, +1, m] The records of projections, of events: one for the life of the state, numbered from 1 in the app's order. */
+/* [-0, +1, m] The records of projections, of events, of commands: one for the life of the state, numbered from 1 in the app's order. */
 void compile_push_projection(lua_State *L, size_t index);
 void compile_push_event(lua_State *L, size_t index);
+void compile_push_command(lua_State *L, size_t index);
 
 /* ---- event.c ----------------------------------------------------------------------------------------------------------- */
 
@@ -189,5 +201,10 @@ void event_push_plain(lua_State *L, int index);
 int event_fit(lua_State *L, size_t index, base_buf *out, annal_error *error);
 /* [-1, +0, m] What else an event to be saved must be, its data at the top: ids that are not empty, accepted by `validate`. */
 int event_accept(lua_State *L, size_t index, annal_error *error);
+
+/* ---- command.c --------------------------------------------------------------------------------------------------------- */
+
+/* reject(reason): ends the decide that runs. */
+int command_reject(lua_State *L);
 
 #endif

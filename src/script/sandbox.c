@@ -102,6 +102,8 @@ static void set_missing(lua_State *L, const char *name, lua_CFunction missing) {
   lua_setmetatable(L, -2);
 }
 
+void sandbox_guard(lua_State *L, const char *name) { set_missing(L, name, NULL); }
+
 void sandbox_seal(lua_State *L, const char *name, lua_CFunction missing) {
   set_missing(L, name, missing);
   lua_createtable(L, 0, 0);

@@ -61,11 +61,28 @@ typedef struct script_projection {
   bool has_streams; /* its streams are made by its function of the id */
 } script_projection;
 
+/* One projection that a command decides over. */
+typedef struct script_use {
+  const char *view; /* its name among decide's views */
+  const script_projection *projection;
+  const char *field; /* the argument that is the instance's id; NULL: a function of the arguments gives it, or there is none */
+  bool has_function;
+} script_use;
+
+typedef struct script_command {
+  const char *name;
+  const char *where;      /* file:line of its declaration */
+  const script_use *uses; /* bytewise order of view */
+  size_t use_count;
+} script_command;
+
 /* Bytewise order of name; NULL when there is none. */
 const script_event *script_find_event(const script_app *app, const char *type);
 const script_event *script_events(const script_app *app, size_t *count);
 const script_projection *script_find_projection(const script_app *app, const char *name);
 const script_projection *script_projections(const script_app *app, size_t *count);
+const script_command *script_find_command(const script_app *app, const char *name);
+const script_command *script_commands(const script_app *app, size_t *count);
 
 /* ---- States ------------------------------------------------------------------------------------------------------------ */
 
@@ -125,6 +142,36 @@ typedef struct script_streams {
 int script_instance_streams(script_state *state, const script_projection *projection, const char *id, script_streams *out,
                             annal_error *error);
 void script_free_streams(const base_env *env, script_streams *streams);
+
+/* Checks a command's arguments (JSON) as data of an event is checked and appends their canonical form. Appends to `ids`, for each use
+ * in order, the id of its instance ("" where the projection has one for the whole store) and a NUL. Errors: invalid (where =
+ * "args.cents"), script, budget. */
+int script_check_arguments(script_state *state, const script_command *command, const char *args, size_t size, base_buf *out,
+                           base_buf *ids, annal_error *error);
+
+/* What a command decides on. JSON is canonical; all of it is copied into values that no other try has seen. */
+typedef struct script_question {
+  const script_command *command;
+  const char *args; /* as script_check_arguments gave them */
+  size_t args_size;
+  const base_buf *views; /* of each use, in order */
+  const char *metadata;  /* or NULL */
+  size_t metadata_size;
+  const char *now;  /* context.now */
+  const char *seed; /* of context.new_id(): the same seed gives the same ids in the same order */
+} script_question;
+
+/* The events that it decided on: type, data and metadata, and the version where it named one. They lie in `text`. */
+typedef struct script_answer {
+  annal_event *events;
+  size_t count;
+  base_buf text;
+} script_answer;
+
+/* Runs `decide`. The events are not checked yet, but their data and metadata are JSON; an event bears the question's metadata with its
+ * own over them. *answer is to be freed in any case. Errors: rejected (the message is the script's reason), script, budget. */
+int script_decide(script_state *state, const script_question *question, script_answer *answer, annal_error *error);
+void script_free_answer(const base_env *env, script_answer *answer);
 
 /* [-0, +1, m] Inside script_protect: the definition of a projection as a Lua table, one for the life of the state:
  *   { whole = { init = value | function, on = { TYPE = function } } }                               or

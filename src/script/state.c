@@ -141,6 +141,10 @@ int state_call(script_state *state, int arguments, int results, int64_t *budget,
   }
   if (status == LUA_OK && state->remaining < 0) state->overrun = true; /* spent by the last thing it did */
   int code = failure_of_call(state, status, what, error);
+  if (code == ANNAL_REJECTED) { /* a command has spoken: nothing is wrong with the state */
+    state->failed = false;
+    state->stopped_at[0] = 0;
+  }
   if (!state_is_spent(state)) renew_thread(state);
   return code;
 }

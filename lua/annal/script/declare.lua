@@ -3,7 +3,7 @@
 local c, types = ...
 local fail, hint, show = c.fail, c.hint, c.show
 
-local declared = { events = {}, projections = {} } -- by name
+local declared = { events = {}, projections = {}, commands = {} } -- by name
 local begun = {} -- declarations whose table has not come yet
 local reducers = {} -- reducer object → { init, on, where }
 
@@ -227,4 +227,7 @@ local projection = named("projection", "projections", function(where, what, reco
   record.def = def
 end)
 
-return { event = event, projection = projection, reducer = reducer, declared = declared, begun = begun }
+return {
+  event = event, projection = projection, reducer = reducer, declared = declared, begun = begun,
+  named = named, check_keys = check_keys, -- for command.lua
+}

@@ -3,7 +3,8 @@
 --   events      { name, where, file, version, fields, upcast?, validate? }
 --   projections { name, where, file, keep, version?, types = { … }, by = { { identifier, types } … }, streams?, ids?, shape?,
 --                 def } with def as script_push_projection pushes it
-local c, declarations = ...
+--   commands    { name, where, args = { fields }, uses = { { view, projection, field? } … }, def = { decide, ids = { [use] = f } } }
+local c, declarations, commands = ...
 local fail, hint, show = c.fail, c.hint, c.show
 local declared, begun = declarations.declared, declarations.begun
 
@@ -87,5 +88,10 @@ return function()
     record.types = handled_types(record)
     record.by = resolve_by(record)
   end
-  return { events = sorted(declared.events), projections = sorted(declared.projections) }
+  commands.resolve()
+  return {
+    events = sorted(declared.events),
+    projections = sorted(declared.projections),
+    commands = sorted(declared.commands),
+  }
 end

@@ -234,6 +234,20 @@ static void ulids_rise_when_the_clock_does_not(void **state) {
   ulid_destroy(&generator);
 }
 
+static void derived_ids_are_of_their_seed_and_number_alone(void **state) {
+  (void)state;
+  char one[ULID_TEXT_BYTES], again[ULID_TEXT_BYTES], other[ULID_TEXT_BYTES], third[ULID_TEXT_BYTES];
+  ulid_derive("request", 1, one);
+  ulid_derive("request", 1, again);
+  ulid_derive("request", 2, other);
+  ulid_derive("reques", 1, third);
+  assert_string_equal(one, again);
+  assert_int_equal(strspn(one, "0123456789ABCDEFGHJKMNPQRSTVWXYZ"), 26);
+  assert_in_range(one[0], '0', '7'); /* 128 bits */
+  assert_string_not_equal(one, other);
+  assert_string_not_equal(one, third);
+}
+
 static void hashes_are_the_published_ones(void **state) {
   (void)state;
   char text[HASH_TEXT_BYTES];
@@ -267,6 +281,7 @@ int main(void) {
       cmocka_unit_test(integers_are_read_in_full_range_only),
       cmocka_unit_test(times_go_to_text_and_back),
       cmocka_unit_test(ulids_rise_when_the_clock_does_not),
+      cmocka_unit_test(derived_ids_are_of_their_seed_and_number_alone),
       cmocka_unit_test(hashes_are_the_published_ones),
       cmocka_unit_test(a_shown_text_is_short_and_printable),
   };

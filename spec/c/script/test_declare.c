@@ -78,8 +78,6 @@ static void events_are_checked(void **unused) {
       {"event 'E' { schema = {}, validate = true }", "app.lua:1", "event E: validate is a function of the data, not true"},
       {"event 'E' { a = t.string, validate = function() end }", "app.lua:1",
        "the long form needs its fields in a table `schema`"},
-      {"command 'C' {}", "app.lua:1", "command: this version of annal has no commands yet"},
-      {"reject 'no'", "app.lua:1", "reject: this version of annal has no commands yet"},
   };
   expect_all(cases, LIST(cases));
   /* A field may be called schema: its value is a type and no plain table. */
