@@ -50,6 +50,7 @@ typedef struct store_backend {
   void (*append)(store *s, store_entry *entries, size_t count);
   int (*head)(store *s, store_head_info *head, annal_error *error);
   int (*position_of)(store *s, const char *id, int64_t *position, annal_error *error);
+  int (*find)(store *s, const char *id, store_head_info *head, int64_t *position, annal_error *error);
   /* `reach` may be NULL. What it speaks of, and later what the cursor has handed out, every page contains, or is asked for again;
    * `unavailable` where no server has it in time, or another history has taken its place. */
   int (*read)(store *s, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error);

@@ -207,6 +207,12 @@ int store_position_of(store *s, const char *id, int64_t *position, annal_error *
   return result ? result : s->backend->position_of(s, id, position, error);
 }
 
+int store_find(store *s, const char *id, store_head_info *head, int64_t *position, annal_error *error) {
+  int result = store_check_own(s, error);
+  if (!result) result = text_check(id, 1, LIMIT_ID_BYTES, "event id", error);
+  return result ? result : s->backend->find(s, id, head, position, error);
+}
+
 /* The places at which a read begins and ends: given as a position or as an id, never as both. */
 static int resolve_place(store *s, const char *id, int64_t *position, const char *what, annal_error *error) {
   if (*position < 0) return error_set(error, ANNAL_MISUSE, what, "%s is %lld; positions begin at 1", what, (long long)*position);

@@ -62,6 +62,9 @@ int store_head(store *s, store_head_info *head, annal_error *error);
 /* The position of a stored event; `not_found`, naming the id, when it is not stored. */
 int store_position_of(store *s, const char *id, int64_t *position, annal_error *error);
 
+/* The head, and the position of the event of that id (0: it is not stored), both as of one moment, in one round trip. */
+int store_find(store *s, const char *id, store_head_info *head, int64_t *position, annal_error *error);
+
 typedef struct store_cursor store_cursor;
 
 /* Events of one page: borrowed until the next call on the cursor. */

@@ -58,7 +58,9 @@ local id_types = { string = true, integer = true, boolean = true, timestamp = tr
 local function check_field(where, what, args, field)
   local type_of = args[field]
   if not type_of then fail(where, "%s: there is no argument %s%s", what, show(field), hint(field, args)) end
-  if not id_types[type_of.type] then fail(where, "%s: the argument %s is of type %s, which is no id", what, field, type_of.type) end
+  if not id_types[type_of.type] then
+    fail(where, "%s: the argument %s is of type %s, which is no id", what, field, type_of.type)
+  end
   if type_of.optional then fail(where, "%s: the argument %s is optional, and an id has to be there", what, field) end
 end
 

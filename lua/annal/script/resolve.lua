@@ -3,7 +3,8 @@
 --   events      { name, where, file, version, fields, upcast?, validate? }
 --   projections { name, where, file, keep, version?, types = { … }, by = { { identifier, types } … }, streams?, ids?, shape?,
 --                 def } with def as script_push_projection pushes it
---   commands    { name, where, args = { fields }, uses = { { view, projection, field? } … }, def = { decide, ids = { [use] = f } } }
+--   commands    { name, where, args = { fields }, uses = { { view, projection, field? } … },
+--                 def = { decide, ids = { [place in uses] = function } } }
 local c, declarations, commands = ...
 local fail, hint, show = c.fail, c.hint, c.show
 local declared, begun = declarations.declared, declarations.begun

@@ -248,6 +248,28 @@ static void an_empty_store_reads_as_nothing(void **state) {
   expect_selection(f, &(annal_selection){.size = sizeof(annal_selection)}, 0);
 }
 
+static void an_id_is_looked_for_together_with_the_head(void **state) {
+  fixture *f = *state;
+  store_head_info head = {.position = 7, .id = "x"};
+  int64_t position = 7;
+  assert_ok(store_find(f->store, "a", &head, &position, &test_error));
+  assert_int_equal(head.position, 0);
+  assert_string_equal(head.id, "");
+  assert_int_equal(position, 0);
+  save_one(f, "a", "T", "{}");
+  save_one(f, "b", "T", "{}");
+  static const struct {
+    const char *id;
+    int64_t position;
+  } cases[] = {{"a", 1}, {"b", 2}, {"c", 0}};
+  for (size_t i = 0; i < 3; i++) {
+    assert_ok(store_find(f->store, cases[i].id, &head, &position, &test_error));
+    assert_int_equal(position, cases[i].position);
+    assert_int_equal(head.position, 2);
+    assert_string_equal(head.id, "b");
+  }
+}
+
 static void a_read_goes_no_further_than_the_head_it_began_with(void **state) {
   fixture *f = *state;
   seed = 22;
@@ -446,6 +468,7 @@ int main(void) {
       TEST(every_selection_reads_what_the_model_says),
       TEST(every_condition_passes_as_the_model_says),
       TEST(an_empty_store_reads_as_nothing),
+      TEST(an_id_is_looked_for_together_with_the_head),
       TEST(a_read_goes_no_further_than_the_head_it_began_with),
       TEST(places_are_positions_or_ids),
       TEST(a_selection_must_say_what_it_selects),

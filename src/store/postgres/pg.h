@@ -251,6 +251,7 @@ bool pg_touches(const base_env *env, store_entry *const *entries, size_t count, 
 void pg_note_size(pg_store *s, size_t bytes);
 int pg_head(store *base, store_head_info *head, annal_error *error);
 int pg_position_of(store *base, const char *id, int64_t *position, annal_error *error);
+int pg_find(store *base, const char *id, store_head_info *head, int64_t *position, annal_error *error);
 int pg_read(store *base, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error);
 int pg_read_row(store *base, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                 size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);

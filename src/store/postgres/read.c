@@ -24,6 +24,12 @@ static int render_sql(pg_store *s, const char *file, base_buf *sql, annal_error 
   return error_memory(error);
 }
 
+static void take_head(const PGresult *result, store_head_info *head) {
+  head->position = pg_int(result, 0, 0);
+  const char *id = PQgetvalue(result, 0, 1);
+  memcpy(head->id, id, strnlen(id, sizeof head->id - 1));
+}
+
 int pg_head(store *base, store_head_info *head, annal_error *error) {
   pg_store *s = (pg_store *)base;
   pg_call call = pg_call_begin(s);
@@ -35,10 +41,30 @@ int pg_head(store *base, store_head_info *head, annal_error *error) {
   code = pg_run(s, sql.bytes, NULL, &call, &result, error);
   buf_free(&sql);
   if (code) return code;
+  if (PQntuples(result) == 1) take_head(result, head);
+  PQclear(result);
+  return ANNAL_OK;
+}
+
+int pg_find(store *base, const char *id, store_head_info *head, int64_t *position, annal_error *error) {
+  pg_store *s = (pg_store *)base;
+  pg_call call = pg_call_begin(s);
+  base_buf sql;
+  PGresult *result;
+  *head = (store_head_info){0};
+  *position = 0;
+  int code = render_sql(s, "find.sql", &sql, error);
+  if (code) return code;
+  pg_params params;
+  pg_params_init(&params, s->base.env);
+  pg_params_text(&params, id);
+  code = pg_run(s, sql.bytes, &params, &call, &result, error);
+  pg_params_free(&params);
+  buf_free(&sql);
+  if (code) return code;
   if (PQntuples(result) == 1) {
-    head->position = pg_int(result, 0, 0);
-    const char *id = PQgetvalue(result, 0, 1);
-    memcpy(head->id, id, strnlen(id, sizeof head->id - 1));
+    take_head(result, head);
+    *position = pg_int(result, 0, 2); /* 0 for null */
   }
   PQclear(result);
   return ANNAL_OK;

@@ -76,6 +76,33 @@ int sqlite_position_of(store *s, const char *id, int64_t *position, annal_error 
   return result;
 }
 
+int sqlite_find(store *s, const char *id, store_head_info *head, int64_t *position, annal_error *error) {
+  sqlite_store *self = (sqlite_store *)s;
+  sqlite_conn *conn;
+  sqlite3_stmt *stmt;
+  *head = (store_head_info){0};
+  *position = 0;
+  int result = sqlite_take_reader(self, &conn, error);
+  if (result) return result;
+  result = sqlite_prepare(conn, self->sql[SQL_FIND], &stmt, error);
+  if (!result) {
+    sqlite_bind(stmt, 1, id);
+    result = sqlite_step(conn, stmt, error);
+  }
+  if (result == SQLITE_ROW) {
+    head->position = sqlite3_column_int64(stmt, 0);
+    const char *newest = (const char *)sqlite3_column_text(stmt, 1);
+    if (newest) memccpy(head->id, newest, 0, sizeof head->id - 1);
+    *position = sqlite3_column_int64(stmt, 2); /* 0 for NULL */
+    result = newest ? ANNAL_OK : error_memory(error);
+    sqlite_done(stmt);
+  } else if (result == SQLITE_DONE) {
+    result = ANNAL_OK;
+  }
+  sqlite_give_back(conn);
+  return result;
+}
+
 int sqlite_probe(store *s, const store_head_info *place, store_head_info *head, store_sight *sight, annal_error *error) {
   sqlite_store *self = (sqlite_store *)s;
   sqlite_conn *conn;

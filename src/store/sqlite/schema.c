@@ -132,6 +132,7 @@ int sqlite_load_sql(sqlite_store *s, annal_error *error) {
   static const char *const files[SQL_COUNT] = {[SQL_CHECK_INDEXES] = "check_indexes.sql",
                                                [SQL_CHECK_ROWS] = "check_rows.sql",
                                                [SQL_EVENT_BY_ID] = "event_by_id.sql",
+                                               [SQL_FIND] = "find.sql",
                                                [SQL_HEAD] = "head.sql",
                                                [SQL_INSERT_EVENT] = "insert_event.sql",
                                                [SQL_INSERT_ROW] = "insert_row.sql",
