@@ -218,6 +218,29 @@ ANNAL_API int annal_read(annal_store *store, const annal_selection *selection, a
 ANNAL_API int annal_follow(annal_store *store, const annal_selection *selection, double idle_seconds, annal_each *each,
                            void *context, annal_error *error);
 
+/* ---- Commands ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct annal_call_options {
+  size_t size;          /* sizeof(annal_call_options) */
+  const char *id;       /* of the request, 1–56 bytes; NULL: none */
+  const char *metadata; /* a JSON object that every event gets (its own fields go over it), and that decide sees; NULL: none */
+  size_t metadata_size; /* bytes in metadata; 0: up to its NUL */
+} annal_call_options;
+
+/* Runs a command of the scripts: folds what it uses to one moment, lets it decide, and stores the events that it decided on under the
+ * condition that nothing of what it used has moved. When something has, it reads what is new and decides again, up to 8 times.
+ * `args` is a JSON object; NULL: {}. *stored_or_null is the events as stored, a JSON array as of annal_save; [] where nothing was
+ * decided.
+ *
+ * With the id of a request the events bear the ids `request/1`, `request/2` …, and the call can be repeated: once they are stored,
+ * `decide` is not run, and they are answered, whatever the command and the arguments are. So an id is for one request and no other.
+ * Without it events get ids of their own. Rejections and empty decisions are not remembered.
+ * Errors: not_found (no such command), invalid (args.…, or an event that does not fit its declaration), rejected (the message is the
+ * command's reason), conflict (overtaken 8 times), duplicate (request/2 … is stored and request/1 is not), script, budget, unavailable:
+ * when it is in doubt, *stored_or_null is {"ids":[…]}, and repeating the call under the same id settles it. */
+ANNAL_API int annal_call(annal_store *store, const char *command, const char *args, const annal_call_options *or_null,
+                         annal_text *stored_or_null, annal_error *error);
+
 /* ---- Projections ------------------------------------------------------------------------------------------------------- */
 
 typedef struct annal_view_options {

@@ -49,46 +49,21 @@ void annal_interrupt(annal_store *handle) {
 
 /* ---- Events ------------------------------------------------------------------------------------------------------------ */
 
-static void add_events(base_buf *out, const handle_batch *batch) {
-  buf_char(out, '[');
-  for (size_t i = 0; i < batch->count; i++) {
-    if (i > 0) buf_char(out, ',');
-    json_add_event(out, &batch->events[i]);
-  }
-  buf_char(out, ']');
-}
-
-static void add_ids(base_buf *out, const handle_batch *batch) {
-  buf_text(out, "{\"ids\":[");
-  for (size_t i = 0; i < batch->count; i++) {
-    if (i > 0) buf_char(out, ',');
-    json_add_string(out, batch->events[i].id, strlen(batch->events[i].id));
-  }
-  buf_text(out, "]}");
-}
-
-/* Room for what an event becomes in JSON, whatever has to be escaped: taken before the save, because once events are stored there
- * must be no way left to say that they are not. */
-static bool reserve_result(base_buf *out, const handle_batch *batch) {
-  size_t size = 16;
-  for (size_t i = 0; i < batch->count; i++) {
-    const annal_event *event = &batch->events[i];
-    size += event->data_size + event->metadata_size + 6 * (strlen(event->id) + strlen(event->type)) + 256;
-  }
-  return buf_reserve(out, size);
+/* The events that were stored, or the ids of those of which nobody knows. */
+static void take_result(base_buf *text, const handle_batch *batch, int code, annal_text *result, const annal_error *error) {
+  if (code && !error->in_doubt) return;
+  if (code) handle_add_ids(text, batch);
+  else handle_add_events(text, batch);
+  buf_take(text, result);
 }
 
 static int save_batch(annal_store *handle, handle_batch *batch, const annal_condition *or_null, annal_text *stored_or_null,
                       annal_error *error) {
   base_buf text;
   buf_init(&text, &handle->env);
-  if (stored_or_null && !reserve_result(&text, batch)) return error_memory(error);
-  int code = handle_store(handle, batch, or_null, error);
-  if (stored_or_null && (!code || error->in_doubt)) {
-    if (code) add_ids(&text, batch);
-    else add_events(&text, batch);
-    buf_take(&text, stored_or_null);
-  }
+  int code = stored_or_null ? handle_reserve_events(&text, batch, error) : ANNAL_OK;
+  if (!code) code = handle_store(handle, batch, or_null, error);
+  if (stored_or_null) take_result(&text, batch, code, stored_or_null, error);
   buf_free(&text);
   return code;
 }
@@ -117,6 +92,33 @@ int annal_save(annal_store *handle, const annal_event *events, size_t count, con
   if (code) return code;
   code = save_batch(handle, &batch, or_null, stored_or_null, error);
   handle_free_batch(&batch);
+  return ended(code, error);
+}
+
+int annal_call(annal_store *handle, const char *command, const char *args, const annal_call_options *or_null,
+               annal_text *stored_or_null, annal_error *error) {
+  OWN_ERROR(error);
+  annal_call_options options = {.size = sizeof options};
+  if (stored_or_null) *stored_or_null = (annal_text){0};
+  if (!handle) return missing("the store", error);
+  int code = or_null ? handle_sized(or_null, &options, sizeof options, "annal_call_options", error) : ANNAL_OK;
+  if (code) return code;
+  base_buf text;
+  handle_batch stored;
+  buf_init(&text, &handle->env);
+  if (!args) args = "{}";
+  const char *metadata = options.metadata;
+  handle_request request = {.command = command,
+                            .args = args,
+                            .args_size = strlen(args),
+                            .id = options.id,
+                            .metadata = metadata,
+                            .metadata_size = !metadata || options.metadata_size ? options.metadata_size : strlen(metadata),
+                            .room = stored_or_null ? &text : NULL};
+  code = handle_call(handle, &request, &stored, error);
+  if (stored_or_null) take_result(&text, &stored, code, stored_or_null, error);
+  handle_free_batch(&stored);
+  buf_free(&text);
   return ended(code, error);
 }
 

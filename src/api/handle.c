@@ -66,6 +66,10 @@ script_app *handle_app(annal_store *handle) {
   return app;
 }
 
+fold_context handle_context(annal_store *handle, script_app *app) {
+  return (fold_context){.env = &handle->env, .store = handle->store, .app = app};
+}
+
 int handle_projection(annal_store *handle, const char *projection, const char *id, bool use_saved, fold_instance **instance,
                       annal_error *error) {
   char shown[96];
@@ -76,7 +80,7 @@ int handle_projection(annal_store *handle, const char *projection, const char *i
     return error_set(error, ANNAL_NOT_FOUND, NULL,
                      "there is no projection \"%s\": no scripts are loaded; open with an app, or load one",
                      text_show(projection, shown));
-  fold_context context = {.env = &handle->env, .store = handle->store, .app = app};
+  fold_context context = handle_context(handle, app);
   int code = fold_open(&context, projection, id ? id : "", use_saved, instance, error);
   script_release(app);
   return code;

@@ -39,6 +39,9 @@ int handle_load(annal_store *handle, const char *directory, annal_error *error);
 /* The generation in force, retained for the caller, who releases it; NULL without scripts. A call takes it once. */
 script_app *handle_app(annal_store *handle);
 
+/* What folds stand on. */
+fold_context handle_context(annal_store *handle, script_app *app);
+
 /* An instance of a projection by the generation in force, which it keeps alive. Closed by fold_close, before the handle.
  * Errors: those of fold_open; not_found while no scripts are loaded. */
 int handle_projection(annal_store *handle, const char *projection, const char *id, bool use_saved, fold_instance **instance,
@@ -49,6 +52,7 @@ typedef struct handle_batch {
   const base_env *env;
   annal_event *events; /* they live in `intake` */
   size_t count;
+  bool was_stored; /* by an earlier save under the same ids; said by handle_store */
   intake intake;
 } handle_batch;
 
@@ -58,10 +62,37 @@ int handle_prepare(annal_store *handle, const annal_event *events, size_t count,
 /* The same for events that were stored elsewhere: those of older versions are taken too. Their upgraded form is checked, and they stay
  * as they are. */
 int handle_prepare_import(annal_store *handle, const annal_event *events, size_t count, handle_batch *batch, annal_error *error);
+/* The same by the declarations of a generation that the caller holds; NULL: by none. */
+int handle_prepare_by(annal_store *handle, script_app *app, const annal_event *events, size_t count, handle_batch *batch,
+                      annal_error *error);
 /* Stores what was prepared: positions and times are filled in. When the outcome is unknown (error->in_doubt) the ids of the batch
  * are those to save again. */
 int handle_store(annal_store *handle, handle_batch *batch, const annal_condition *or_null, annal_error *error);
 void handle_free_batch(handle_batch *batch);
+/* Room for what handle_add_events adds, to be taken before the events are stored: because then there must be no way left to say that
+ * they are not. */
+int handle_reserve_events(base_buf *out, const handle_batch *batch, annal_error *error);
+/* Appends the events as a JSON array; the ids as {"ids":[…]}. */
+void handle_add_events(base_buf *out, const handle_batch *batch);
+void handle_add_ids(base_buf *out, const handle_batch *batch);
+
+/* ---- Commands (call.c) ------------------------------------------------------------------------------------------------- */
+
+typedef struct handle_request {
+  const char *command;
+  const char *args; /* JSON */
+  size_t args_size;
+  const char *id;       /* or NULL: the events get ULIDs, and the call cannot be repeated */
+  const char *metadata; /* JSON, or NULL */
+  size_t metadata_size;
+  base_buf *room; /* or NULL: where handle_reserve_events is done before anything is stored */
+} handle_request;
+
+/* Runs a command and stores what it decided; answers the events as stored, also when they were stored by an earlier call under this
+ * id. *stored is to be freed in any case: when the outcome is unknown (error->in_doubt) it has the ids of the events. Errors:
+ * not_found, invalid (arguments, or an event that does not fit), rejected, conflict (after LIMIT_CALL_TRIES), and those of the
+ * scripts and the store. */
+int handle_call(annal_store *handle, const handle_request *request, handle_batch *stored, annal_error *error);
 
 /* Rows saved by hand: `misuse` for a type that the app declares; not_found when latest_event_id is not stored. */
 int handle_save_row(annal_store *handle, const char *type, const char *id, const char *data, size_t size,

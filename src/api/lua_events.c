@@ -162,7 +162,7 @@ annal_event *face_events(face_scratch *scratch, int index, const char *where, bo
 
 /* ---- Saving ------------------------------------------------------------------------------------------------------------ */
 
-static void batch_end(face_child *child) { handle_free_batch(&((face_batch *)child)->batch); }
+void face_batch_end(face_child *child) { handle_free_batch(&((face_batch *)child)->batch); }
 
 static int batch_close(lua_State *L) { return face_close_child(L, &face_batch_class); }
 
@@ -176,8 +176,7 @@ static const face_method no_methods[] = {{NULL, NULL, 0}};
 const face_class face_batch_class = {
     .name = "batch", .methods = no_methods, .close = batch_close, .text = batch_text, .is_child = true};
 
-/* [-0, +0, e] Raises why a save failed; who is in doubt is told the ids that settle it. */
-static void raise_save(lua_State *L, const face_batch *batch, const annal_error *error) {
+void face_raise_save(lua_State *L, const face_batch *batch, const annal_error *error) {
   face_push_error(L, error);
   if (error->in_doubt) {
     lua_createtable(L, (int)batch->batch.count, 0);
@@ -188,6 +187,7 @@ static void raise_save(lua_State *L, const face_batch *batch, const annal_error 
     lua_setfield(L, -2, "ids");
   }
   lua_error(L);
+  __builtin_unreachable(); /* lua.h does not tell the compiler that lua_error never returns */
 }
 
 face_batch *face_prepare(lua_State *L, int owner, int index) {
@@ -197,7 +197,7 @@ face_batch *face_prepare(lua_State *L, int owner, int index) {
   size_t count;
   bool is_list;
   annal_event *events = face_events(&scratch, index, "events", false, &count, &is_list);
-  face_batch *batch = face_new_child(L, owner, sizeof *batch, &face_batch_class, batch_end);
+  face_batch *batch = face_new_child(L, owner, sizeof *batch, &face_batch_class, face_batch_end);
   batch->is_list = is_list;
   annal_error error;
   if (handle_prepare(handle, events, count, &batch->batch, &error)) {
@@ -226,7 +226,7 @@ void face_save(lua_State *L, int owner, int index, const annal_condition *or_nul
   annal_store *handle = ((face_store *)lua_touserdata(L, owner))->handle;
   annal_error error;
   face_batch *batch = face_prepare(L, owner, index);
-  if (handle_store(handle, &batch->batch, or_null, &error)) raise_save(L, batch, &error);
+  if (handle_store(handle, &batch->batch, or_null, &error)) face_raise_save(L, batch, &error);
   face_push_batch(L, batch);
   face_end_child(&batch->head);
 }

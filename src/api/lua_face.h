@@ -174,6 +174,9 @@ typedef struct face_batch {
   bool is_list; /* they came as a list, and are answered as one */
 } face_batch;
 
+void face_batch_end(face_child *child); /* gives back what a batch holds */
+/* [-0, +0, e] Raises why its save failed; who is in doubt is told the ids that settle it. */
+FACE_RAISES void face_raise_save(lua_State *L, const face_batch *batch, const annal_error *error);
 /* [-0, +1, e] Makes ready what stands at `index`. `owner` is the index of the store object. */
 face_batch *face_prepare(lua_State *L, int owner, int index);
 /* [-0, +1, e] Its events: an event for an event, a list for a list. */
@@ -192,6 +195,11 @@ int face_get_event_streams(lua_State *L);
 int face_events_iterator(lua_State *L);
 
 int face_follow(lua_State *L); /* lua_follow.c */
+
+/* ---- Commands (lua_call.c) --------------------------------------------------------------------------------------------- */
+
+int face_call(lua_State *L);
+int face_caused_by(lua_State *L); /* annal.caused_by: [-arguments, +1, e] */
 
 /* ---- Transactions (lua_transaction.c) ---------------------------------------------------------------------------------- */
 

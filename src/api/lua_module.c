@@ -7,7 +7,7 @@
 
 /* Fields that are not there stay nil, as in any module, but for those that a later version will have. */
 static int module_index(lua_State *L) {
-  static const char *const testing[] = {"testing", "caused_by", NULL};
+  static const char *const testing[] = {"testing", NULL};
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
   for (const char *const *later = testing; *later; later++)
     if (strcmp(*later, name) == 0) return face_unknown(L, "", "field of annal", name, testing);
@@ -18,7 +18,7 @@ int luaopen_annal(lua_State *L) {
   base_env env;
   base_env_init(&env, NULL);
   face_open(L, &env);
-  lua_createtable(L, 0, 5);
+  lua_createtable(L, 0, 6);
   json_push_library(L, face_raise);
   lua_getfield(L, -1, "null");
   lua_setfield(L, -3, "null");
@@ -29,6 +29,8 @@ int luaopen_annal(lua_State *L) {
   lua_setfield(L, -2, "version");
   lua_pushcfunction(L, face_open_store);
   lua_setfield(L, -2, "open");
+  lua_pushcfunction(L, face_caused_by);
+  lua_setfield(L, -2, "caused_by");
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, module_index);
   lua_setfield(L, -2, "__index");

@@ -277,6 +277,7 @@ static const face_method store_methods[] = {
     {"projection", face_projection, 3},
     {"view", face_view, 3},
     {"transaction", face_transaction, 1},
+    {"call", face_call, 3},
     {"load", store_load, 1},
     {"reload", store_reload, 0},
     {"head", store_head_of, 0},

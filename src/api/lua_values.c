@@ -22,8 +22,6 @@ static const struct {
   const char *what, *name;
 } not_yet[] = {
     {"field of annal", "testing"},
-    {"field of annal", "caused_by"},
-    {"method of store", "call"},
     {"method of store", "rebuild"},
     {"option of store:view", "at"},
     {"option of store:query_projections", "order"},

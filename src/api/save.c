@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "json/json.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,11 +54,10 @@ static int take_in(script_state *state, const annal_event *events, size_t count,
   return code;
 }
 
-static int prepare(annal_store *handle, const annal_event *events, size_t count, bool takes_older, handle_batch *batch,
-                   annal_error *error) {
+static int prepare(annal_store *handle, script_app *app, const annal_event *events, size_t count, bool takes_older,
+                   handle_batch *batch, annal_error *error) {
   *batch = (handle_batch){.env = &handle->env};
   if (count == 0 || !events) return error_set(error, ANNAL_MISUSE, NULL, "there are no events to save");
-  script_app *app = handle_app(handle);
   script_state *state = NULL;
   int code = intake_init(&batch->intake, &handle->env, count, error);
   batch->intake.identifiers = store_event_fields(handle->store);
@@ -65,7 +65,6 @@ static int prepare(annal_store *handle, const annal_event *events, size_t count,
   if (!code && app) code = script_acquire(app, &state, error);
   if (!code) code = take_in(state, events, count, &batch->intake, error);
   script_give_back(state);
-  script_release(app);
   batch->count = count;
   if (!code && count > 1) code = check_ids(&handle->env, events, count, error);
   if (!code) code = give_ids(handle, events, batch, error);
@@ -75,12 +74,23 @@ static int prepare(annal_store *handle, const annal_event *events, size_t count,
   return code;
 }
 
+int handle_prepare_by(annal_store *handle, script_app *app, const annal_event *events, size_t count, handle_batch *batch,
+                      annal_error *error) {
+  return prepare(handle, app, events, count, false, batch, error);
+}
+
 int handle_prepare(annal_store *handle, const annal_event *events, size_t count, handle_batch *batch, annal_error *error) {
-  return prepare(handle, events, count, false, batch, error);
+  script_app *app = handle_app(handle);
+  int code = prepare(handle, app, events, count, false, batch, error);
+  script_release(app);
+  return code;
 }
 
 int handle_prepare_import(annal_store *handle, const annal_event *events, size_t count, handle_batch *batch, annal_error *error) {
-  return prepare(handle, events, count, true, batch, error);
+  script_app *app = handle_app(handle);
+  int code = prepare(handle, app, events, count, true, batch, error);
+  script_release(app);
+  return code;
 }
 
 int handle_store(annal_store *handle, handle_batch *batch, const annal_condition *or_null, annal_error *error) {
@@ -88,10 +98,40 @@ int handle_store(annal_store *handle, handle_batch *batch, const annal_condition
   int code = or_null ? handle_sized(or_null, &condition, sizeof condition, "annal_condition", error) : ANNAL_OK;
   if (code) return code;
   store_save save = {.events = batch->events, .count = batch->count, .condition = or_null ? &condition : NULL};
-  return store_append(handle->store, &save, error);
+  code = store_append(handle->store, &save, error);
+  batch->was_stored = save.was_stored;
+  return code;
 }
 
 void handle_free_batch(handle_batch *batch) {
   intake_free(&batch->intake);
   *batch = (handle_batch){0};
+}
+
+int handle_reserve_events(base_buf *out, const handle_batch *batch, annal_error *error) {
+  size_t size = 16;
+  for (size_t i = 0; i < batch->count; i++) {
+    const annal_event *event = &batch->events[i];
+    /* Ids and types may have to be escaped. */
+    size += event->data_size + event->metadata_size + 6 * (strlen(event->id) + strlen(event->type)) + 256;
+  }
+  return buf_reserve(out, size) ? ANNAL_OK : error_memory(error);
+}
+
+void handle_add_events(base_buf *out, const handle_batch *batch) {
+  buf_char(out, '[');
+  for (size_t i = 0; i < batch->count; i++) {
+    if (i > 0) buf_char(out, ',');
+    json_add_event(out, &batch->events[i]);
+  }
+  buf_char(out, ']');
+}
+
+void handle_add_ids(base_buf *out, const handle_batch *batch) {
+  buf_text(out, "{\"ids\":[");
+  for (size_t i = 0; i < batch->count; i++) {
+    if (i > 0) buf_char(out, ',');
+    json_add_string(out, batch->events[i].id, strlen(batch->events[i].id));
+  }
+  buf_text(out, "]}");
 }

@@ -39,6 +39,10 @@
 #define LIMIT_SCRIPT_DIRECTORIES 32 /* below one another */
 #define LIMIT_LOG_LINE_BYTES 4096
 
+/* ---- Commands ---- */
+#define LIMIT_CALL_TRIES 8      /* a call that was overtaken so often answers `conflict` */
+#define LIMIT_CALL_WAIT_US 1000 /* before the second try at most this, doubled for each after it: a commit takes about so long */
+
 /* ---- JSON ---- */
 #define LIMIT_JSON_SCRATCH_BYTES (256u << 10) /* kept between calls: fits any usual payload, and is small beside a Lua state */
 #define LIMIT_JSON_KEYS 128     /* remembered to spare their hashing: an app's events have some dozens; a power of two */
