@@ -24,6 +24,15 @@ enum {
 /* Checks `text` and appends its canonical form to `out`, on which nothing is appended when it fails. */
 int json_canonical(const char *text, size_t size, unsigned flags, base_buf *out, annal_error *error);
 
+/* Whether `text` may be handed on as it stands: valid by the rules above, without white space between its tokens, the keys of each
+ * object in order and written without escapes. What annal has stored is; where the answer is false json_canonical knows why, or
+ * mends it. (A float need not have its shortest form.) Several times as fast as making the canonical form. */
+bool json_is_tidy(const char *text, size_t size);
+
+/* Finds a member of an object, by a name that needs no escapes: *value is its text within `text`, which is to be tidy. False where
+ * there is none, or `text` is no object. */
+bool json_find_member(const char *text, size_t size, const char *name, const char **value, size_t *value_size);
+
 /* Append one value in canonical form. The text must be valid UTF-8. The double must be finite. */
 void json_add_string(base_buf *out, const char *text, size_t size);
 void json_add_double(base_buf *out, double value);

@@ -65,6 +65,10 @@ static inline base_buf json_accepted(json_case *c, const char *text, size_t size
   assert_int_equal(out.size, again.size);
   assert_memory_equal(out.bytes, again.bytes, out.size);
   assert_int_equal(out.bytes[out.size], 0);
+  char *exact = json_exact_copy(out.bytes, out.size);
+  /* Escapes in keys are not for the quick look. */
+  if (!json_is_tidy(exact, out.size) && !memchr(exact, '\\', out.size)) fail_msg("not tidy: %s", out.bytes);
+  free(exact);
   buf_free(&again);
   free(copy);
   return out;
@@ -101,6 +105,7 @@ static inline void json_refused(json_case *c, const char *text, size_t size, uns
   assert_string_equal(error->where, other.where);
   assert_string_equal(error->message, other.message);
   assert_non_null(strstr(error->message, " at byte "));
+  if (flags == 0 && json_is_tidy(copy, size)) fail_msg("tidy: %.*s", (int)size, text);
   buf_free(&out);
   free(copy);
 }
