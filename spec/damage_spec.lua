@@ -75,5 +75,20 @@ describe("a damaged payload", function()
     damage "update projections set data = '{'"
     fails({ "query", "P" }, 'P "p"')
     fails({ "query", "P", "a=1" }, 'P "p"')
+    fails({ "query", "P", "--order", "a" }, 'P "p"')
+    fails({ "query", "P", "a:1..2" }, 'P "p"')
+  end)
+
+  it("of a row to go on after is named too", function()
+    damage "update projections set data = '{\"a\":1,\"a\":2}'"
+    fails({ "query", "P", "--order", "b", "--after", "p" }, '"p"', "twice")
+    fails({ "query", "P" }, 'P "p"', "twice")
+  end)
+
+  it("of a row that is laid out otherwise is printed as what it is", function()
+    damage [[update projections set data = '{ "b": "' || char(92) || 'u0041",' || char(10) || ' "a": 1 }']]
+    local lines = command.lines(command.ok { "--store", path, "query", "P", "--order", "a" })
+    assert.equal(1, #lines)
+    assert.is_truthy(lines[1]:find('"data":{"a":1,"b":"A"}', 1, true), lines[1])
   end)
 end)

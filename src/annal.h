@@ -254,15 +254,33 @@ typedef struct annal_view_options {
 ANNAL_API int annal_view(annal_store *store, const char *projection, const char *id, const annal_view_options *or_null,
                          annal_text *view, annal_error *error);
 
+/* A range of a field of the view, both ends included: `min` and `max` are JSON, numbers or strings ("1.5", "\"2026-01-01\"") of one
+ * kind; NULL: no end there. Only values of that kind match. */
+typedef struct annal_range {
+  const char *name; /* as that of annal_field */
+  const char *min;
+  const char *max;
+} annal_range;
+
 typedef struct annal_query {
   size_t size;             /* sizeof(annal_query) */
   const char *type;        /* a projection, or the type of rows saved by hand */
   const annal_field *data; /* fields of the view that must all match */
   size_t data_count;
+  const annal_range *ranges; /* and ranges that must hold */
+  size_t range_count;
+  const char *order; /* a field of the view by whose value the rows come; NULL: by id */
+  bool descending;   /* the same from the end; misuse without `order` */
+  uint64_t limit;    /* 0: no limit */
+  const char *after; /* the id of the last row of the page before: begin behind it; NULL: at the first row */
 } annal_query;
 
-/* The saved rows of one type, as a JSON array of {"id","data","latest_event_id","position","updated_at","stale"} by id.
- * not_found where scripts are loaded, declare no such projection, and no such row was saved by hand. */
+/* The saved rows of one type, as a JSON array of {"id","data","latest_event_id","position","updated_at","stale"}: one snapshot.
+ * Order of values: absent and null, false, true, numbers by value (integers and floats compared exactly), strings bytewise,
+ * arrays, objects (by their JSON, bytewise); what is equal stands by id. Descending is this order reversed, ids too. `after` goes on
+ * from where that row stands now: rows that change meanwhile may come twice or not at all, others come once.
+ * not_found where scripts are loaded, declare no such projection, and no such row was saved by hand; and for an `after` that is
+ * not there. */
 ANNAL_API int annal_query_projections(annal_store *store, const annal_query *query, annal_text *rows, annal_error *error);
 
 /* ---- Odds and ends ----------------------------------------------------------------------------------------------------- */

@@ -44,7 +44,7 @@ describe("the module", function()
     end
     expect.error("misuse", "testing", "this version does not have", function() return annal.testing end)
     expect.error("misuse", "at", "this version does not have", function() store:view("X", "y", { at = 1 }) end)
-    for _, option in ipairs { "order", "limit", "after", "at_least", "timeout" } do
+    for _, option in ipairs { "at_least", "timeout" } do
       expect.error("misuse", option, "this version does not have",
         function() store:query_projections { type = "X", [option] = 1 } end)
     end

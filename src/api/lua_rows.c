@@ -2,8 +2,10 @@
 #include "api/lua_face.h"
 
 #include "base/error.h"
+#include "base/text.h"
 #include "json/json_lua.h"
 #include <lauxlib.h>
+#include <math.h>
 #include <string.h>
 
 /* ---- Saving by hand ---------------------------------------------------------------------------------------------------- */
@@ -100,13 +102,138 @@ int face_get_projection(lua_State *L) {
   return 1;
 }
 
+/* ---- Querying ---------------------------------------------------------------------------------------------------------- */
+
+/* [-0, +0, -] Whether the value of a filter at `index` is a range { min =, max = }. */
+static bool is_range(lua_State *L, int index) {
+  if (!lua_istable(L, index)) return false;
+  index = lua_absindex(L, index);
+  bool has_end = face_field(L, index, "min") != LUA_TNIL;
+  has_end |= face_field(L, index, "max") != LUA_TNIL;
+  lua_pop(L, 2);
+  return has_end;
+}
+
+/* [-0, +0, e] An end of the range on top as JSON, kept; NULL where it is absent. */
+static const char *read_end(face_scratch *scratch, const char *where, const char *key) {
+  lua_State *L = scratch->L;
+  char path[FACE_WHERE_BYTES], shown[FACE_SHOW_BYTES];
+  annal_error error;
+  face_path(path, where, key);
+  int type = face_field(L, -1, key);
+  if (type == LUA_TNIL) {
+    lua_pop(L, 1);
+    return NULL;
+  }
+  if (type == LUA_TSTRING) face_text(L, -1, path);
+  else if (type != LUA_TNUMBER || !isfinite((double)lua_tonumber(L, -1)))
+    face_wrong(L, path, "must be a number or a string, not %s", face_show(L, -1, shown));
+  base_buf *text = face_buffer(scratch);
+  if (json_encode(L, -1, 0, text, &error)) face_raise(L, &error);
+  lua_pop(L, 1);
+  return text->bytes;
+}
+
+/* [-0, +0, e] The range on top, of the field whose name is below it. */
+static void read_range(face_scratch *scratch, annal_range *range) {
+  static const char *const keys[] = {"min", "max", NULL};
+  lua_State *L = scratch->L;
+  char path[FACE_WHERE_BYTES], shown[FACE_SHOW_BYTES];
+  if (lua_type(L, -2) != LUA_TSTRING)
+    face_wrong(L, "data", "must be a table { field = value }, but has the key %s", face_show(L, -2, shown));
+  face_path(path, "data", lua_tostring(L, -2));
+  range->name = face_text(L, -2, path);
+  if (!text_is_name(range->name))
+    face_misuse(L, path, "%s is no name of a field: letters, digits and _, at most 63", face_show(L, -2, shown));
+  face_check_keys(L, -1, path, "end of a range", keys);
+  range->min = read_end(scratch, path, "min");
+  range->max = read_end(scratch, path, "max");
+  lua_pushvalue(L, -2);
+  face_keep(scratch);
+}
+
+/* By name, as fields are: the text of a statement does not depend on how Lua's tables happen to be walked. */
+static void sort_ranges(annal_range *ranges, size_t count) {
+  for (size_t i = 1; i < count; i++) {
+    annal_range moving = ranges[i];
+    size_t at = i;
+    for (; at > 0 && strcmp(ranges[at - 1].name, moving.name) > 0; at--) ranges[at] = ranges[at - 1];
+    ranges[at] = moving;
+  }
+}
+
+/* [-0, +0, e] `data` at `index`: ranges apart from the values that face_fields knows. */
+static void read_data(face_scratch *scratch, int index, annal_query *query) {
+  lua_State *L = scratch->L;
+  size_t room = 0;
+  for (lua_pushnil(L); lua_istable(L, index) && lua_next(L, index); lua_pop(L, 1)) room += is_range(L, -1);
+  if (!lua_istable(L, index)) lua_pop(L, 1);
+  if (room == 0) {
+    query->data = face_fields(scratch, index, "data", &query->data_count);
+    return;
+  }
+  face_plain_table(L, index, "data");
+  annal_range *ranges = face_room(scratch, room, sizeof *ranges);
+  bool has_values = false;
+  lua_newtable(L);
+  int values = lua_gettop(L);
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    if (is_range(L, -1)) {
+      read_range(scratch, &ranges[query->range_count++]);
+      continue;
+    }
+    lua_pushvalue(L, -2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, values);
+    has_values = true;
+  }
+  sort_ranges(ranges, query->range_count);
+  query->ranges = ranges;
+  if (has_values) query->data = face_fields(scratch, values, "data", &query->data_count);
+  face_keep(scratch);
+}
+
+/* [-1, +0, e] `order` on top: a field, or { field, descending = true }. */
+static void read_order(face_scratch *scratch, annal_query *query) {
+  static const char *const keys[] = {"descending", NULL};
+  lua_State *L = scratch->L;
+  char shown[FACE_SHOW_BYTES];
+  if (lua_istable(L, -1)) {
+    face_plain_table(L, -1, "order");
+    if (face_field(L, -1, "descending") != LUA_TNIL) query->descending = face_boolean(L, -1, "order.descending");
+    lua_pop(L, 1);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+      if (lua_isinteger(L, -2) && lua_tointeger(L, -2) == 1) continue;
+      if (lua_type(L, -2) != LUA_TSTRING) face_misuse(L, "order", "%s is no part of an order", face_show(L, -2, shown));
+      if (strcmp(lua_tostring(L, -2), "descending") != 0) face_unknown(L, "order", "part of an order", lua_tostring(L, -2), keys);
+    }
+    lua_rawgeti(L, -1, 1);
+    lua_remove(L, -2);
+  }
+  if (lua_type(L, -1) != LUA_TSTRING)
+    face_wrong(L, "order", "must be a field, or { field, descending = true }; the field is %s", face_show(L, -1, shown));
+  query->order = face_text(L, -1, "order");
+  face_keep(scratch);
+}
+
 int face_query_projections(lua_State *L) {
-  static const char *const keys[] = {"type", "data", NULL};
+  static const char *const keys[] = {"type", "data", "order", "limit", "after", NULL};
   face_scratch scratch = face_scratch_open(L);
   face_check_keys(L, 2, "", "option of store:query_projections", keys);
   annal_query query = {.size = sizeof query, .type = needed_text(&scratch, 2, "store:query_projections", "type")};
-  if (face_field(L, 2, "data") != LUA_TNIL) query.data = face_fields(&scratch, -1, "data", &query.data_count);
+  if (face_field(L, 2, "data") != LUA_TNIL) read_data(&scratch, lua_gettop(L), &query);
   lua_pop(L, 1);
+  if (face_field(L, 2, "order") == LUA_TNIL) lua_pop(L, 1);
+  else read_order(&scratch, &query);
+  if (face_field(L, 2, "limit") != LUA_TNIL) query.limit = (uint64_t)face_integer(L, -1, "limit", 1);
+  lua_pop(L, 1);
+  if (face_field(L, 2, "after") != LUA_TNIL) {
+    if (lua_isinteger(L, -1)) lua_tolstring(L, -1, NULL); /* an id that is a number, as its text */
+    query.after = face_text(L, -1, "after");
+    face_keep(&scratch);
+  } else {
+    lua_pop(L, 1);
+  }
   push_rows(&scratch, &query, NULL);
   lua_pushnil(L); /* a plain list, like those of events, and not JSON's */
   lua_setmetatable(L, -2);

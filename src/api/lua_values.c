@@ -24,9 +24,6 @@ static const struct {
     {"field of annal", "testing"},
     {"method of store", "rebuild"},
     {"option of store:view", "at"},
-    {"option of store:query_projections", "order"},
-    {"option of store:query_projections", "limit"},
-    {"option of store:query_projections", "after"},
     {"option of store:query_projections", "at_least"},
     {"option of store:query_projections", "timeout"},
 };

@@ -93,8 +93,9 @@ static int fail_unknown_type(const script_app *app, const char *type, annal_erro
 /* Nothing was found of a type that the app does not declare: that is an answer only where there are rows saved by hand. */
 static int check_unknown_type(annal_store *handle, const script_app *app, const store_query *asked, annal_error *error) {
   bool any = false;
-  store_query whole = {.type = asked->type, .fingerprint = "", .only_first = true};
-  int code = asked->data_count ? store_query_rows(handle->store, &whole, note_any, &any, error) : ANNAL_OK;
+  store_query whole = {.type = asked->type, .fingerprint = "", .limit = 1};
+  bool narrowed = asked->data_count > 0 || asked->range_count > 0 || asked->after;
+  int code = narrowed ? store_query_rows(handle->store, &whole, note_any, &any, error) : ANNAL_OK;
   if (code || any) return code;
   return fail_unknown_type(app, asked->type, error);
 }
@@ -103,29 +104,33 @@ static int check_unknown_type(annal_store *handle, const script_app *app, const 
 typedef struct row_reader {
   store_each_row *each;
   void *context;
-  base_buf data; /* of the row at hand, checked */
+  base_buf data; /* of the row at hand, where it had to be put in order */
   bool any;      /* there was a row */
   int code;
   annal_error *error;
 } row_reader;
 
 /* What is stored may have been changed by another program, and what is no JSON must not be handed on as if it were. */
-static int take_row(void *context, const store_row *row) {
-  row_reader *r = context;
+static int check_data(row_reader *r, store_row *row) {
   char shown[96];
   annal_error fault;
-  r->any = true;
+  if (json_is_tidy(row->data, row->data_size)) return ANNAL_OK;
   buf_clear(&r->data);
-  r->code = json_canonical(row->data, row->data_size, 0, &r->data, &fault);
-  if (r->code == ANNAL_INVALID)
-    r->code = error_set(r->error, ANNAL_CORRUPT, fault.where, "the row of %s \"%s\": data: %.800s", row->type,
-                        text_show(row->id, shown), fault.message);
-  else if (r->code || r->data.failed) r->code = error_memory(r->error);
-  if (r->code) return 1;
+  int code = json_canonical(row->data, row->data_size, 0, &r->data, &fault);
+  row->data = r->data.bytes;
+  row->data_size = r->data.size;
+  if (code == ANNAL_INVALID)
+    return error_set(r->error, ANNAL_CORRUPT, fault.where, "the row of %s \"%s\": data: %.800s", row->type,
+                     text_show(row->id, shown), fault.message);
+  return code || r->data.failed ? error_memory(r->error) : ANNAL_OK;
+}
+
+static int take_row(void *context, const store_row *row) {
+  row_reader *r = context;
   store_row checked = *row;
-  checked.data = r->data.bytes;
-  checked.data_size = r->data.size;
-  return r->each(r->context, &checked);
+  r->any = true;
+  r->code = check_data(r, &checked);
+  return r->code ? 1 : r->each(r->context, &checked);
 }
 
 int handle_query(annal_store *handle, const annal_query *query, const char *id_or_null, store_each_row *each, void *context,
@@ -141,7 +146,13 @@ int handle_query(annal_store *handle, const annal_query *query, const char *id_o
                        .fingerprint = projection ? projection->fingerprint : "",
                        .id = id_or_null,
                        .data = given.data,
-                       .data_count = given.data_count};
+                       .data_count = given.data_count,
+                       .ranges = given.ranges,
+                       .range_count = given.range_count,
+                       .order = given.order,
+                       .descending = given.descending,
+                       .limit = given.limit,
+                       .after = given.after};
   buf_init(&reader.data, &handle->env);
   code = store_query_rows(handle->store, &asked, take_row, &reader, error);
   if (!code) code = reader.code;

@@ -115,6 +115,11 @@ typedef struct cli_fields {
 int filter_fields(cli *c, const char *const *texts, size_t count, const char *what, cli_fields *out);
 void filter_free(cli *c, cli_fields *fields);
 
+/* A range on the command line, "K:MIN..MAX" with one end or both (range.c). */
+bool range_is_one(const char *text);
+/* *memory is what the range points to, for base_free. */
+int range_read(cli *c, const char *text, annal_range *range, char **memory);
+
 /* ---- config.c ---- */
 /* Looks for annal.lua in the current directory and above, and runs it. */
 int config_load(cli *c);

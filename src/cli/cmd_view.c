@@ -36,24 +36,85 @@ static int show_rows(cli *c, const annal_text *rows) {
   return code;
 }
 
+static const cli_option query_options[] = {
+    {"order", "F", .help = "by the values of this field: null, false, true, numbers, strings, arrays, objects; else by id"},
+    {"descending", .help = "the same order from its end"},
+    {"limit", "N", .help = "at most so many"},
+    {"after", "ID", .help = "begin behind this row: the last one of the page before"},
+    {0},
+};
+
+/* What the arguments select by, and what that points to. */
+typedef struct selected {
+  const char **values; /* the arguments of the form K=V */
+  annal_range *ranges;
+  char **memory; /* of each range */
+  size_t value_count, range_count;
+  cli_fields fields;
+} selected;
+
+static void free_selected(cli *c, selected *s) {
+  for (size_t i = 0; s->memory && i < s->range_count; i++) base_free(&c->env, s->memory[i]);
+  filter_free(c, &s->fields);
+  base_free(&c->env, s->memory);
+  base_free(&c->env, s->ranges);
+  base_free(&c->env, s->values);
+}
+
+static int read_selected(cli *c, selected *s) {
+  annal_error error;
+  size_t room = c->argument_count;
+  int code = CLI_DONE;
+  s->values = base_calloc(&c->env, room, sizeof *s->values);
+  s->ranges = base_calloc(&c->env, room, sizeof *s->ranges);
+  s->memory = base_calloc(&c->env, room, sizeof *s->memory);
+  if (!s->values || !s->ranges || !s->memory) {
+    error_memory(&error);
+    return cli_fail(c, &error);
+  }
+  for (size_t i = 1; i < c->argument_count && !code; i++) {
+    const char *text = c->arguments[i];
+    if (!range_is_one(text)) {
+      s->values[s->value_count++] = text;
+      continue;
+    }
+    code = range_read(c, text, &s->ranges[s->range_count], &s->memory[s->range_count]);
+    s->range_count++;
+  }
+  return code ? code : filter_fields(c, s->values, s->value_count, "query", &s->fields);
+}
+
 static int query(cli *c) {
   annal_error error;
   annal_text rows = {0};
-  cli_fields fields;
-  int code = filter_fields(c, c->arguments + 1, c->argument_count - 1, "query", &fields);
-  if (code) return code;
-  annal_query asked = {.size = sizeof asked, .type = c->arguments[0], .data = fields.fields, .data_count = fields.count};
-  if (annal_query_projections(c->store, &asked, &rows, &error)) code = cli_fail(c, &error);
-  else code = show_rows(c, &rows);
-  annal_text_free(c->store, &rows);
-  filter_free(c, &fields);
+  selected s = {0};
+  int64_t limit;
+  int code = options_int(c, "limit", 1, 0, &limit);
+  if (!code) code = read_selected(c, &s);
+  if (!code) {
+    annal_query asked = {.size = sizeof asked,
+                         .type = c->arguments[0],
+                         .data = s.fields.fields,
+                         .data_count = s.fields.count,
+                         .ranges = s.ranges,
+                         .range_count = s.range_count,
+                         .order = options_value(c, "order"),
+                         .descending = options_has(c, "descending"),
+                         .limit = (uint64_t)limit,
+                         .after = options_value(c, "after")};
+    if (annal_query_projections(c->store, &asked, &rows, &error)) code = cli_fail(c, &error);
+    else code = show_rows(c, &rows);
+    annal_text_free(c->store, &rows);
+  }
+  free_selected(c, &s);
   return code;
 }
 
 const cli_command cmd_query = {
     .name = "query",
-    .usage = "PROJECTION [K=V]…",
-    .help = "shows the saved views of a projection whose fields have these values",
+    .usage = "PROJECTION [K=V | K:MIN..MAX]… [--order F [--descending]] [--limit N] [--after ID]",
+    .help = "shows the saved views of a projection whose fields have these values or lie in these ranges",
+    .options = query_options,
     .arguments_min = 1,
     .arguments_max = SIZE_MAX,
     .need = CLI_READS,

@@ -7,6 +7,7 @@
 #ifndef STORE_BACKEND_H
 #define STORE_BACKEND_H
 
+#include "store/order.h"
 #include "store/store.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -41,6 +42,15 @@ typedef struct store_watch store_watch;
 /* A backend's half of a transaction of the caller's (session.h). */
 typedef struct store_session store_session;
 
+/* A query of rows that is checked and prepared (find_rows.c). */
+typedef struct store_sought {
+  const store_query *query;
+  const order_range *ranges; /* as many as the query has */
+  const order_place *after;  /* where the row `after` stands in the order; of no meaning without them */
+  bool along_order;          /* the index of the field that it is ordered by gives the first rows at once */
+  bool by_order;             /* that, or the index of a range */
+} store_sought;
+
 typedef struct store_backend {
   const char *name; /* "sqlite" or "postgresql" */
   void (*close)(store *s);
@@ -66,7 +76,7 @@ typedef struct store_backend {
   int (*watch_wait)(store_watch *watch, int64_t deadline, annal_error *error);
   void (*watch_close)(store_watch *watch);
   int (*put_rows)(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error);
-  int (*query_rows)(store *s, const store_query *query, store_each_row *each, void *context, annal_error *error);
+  int (*query_rows)(store *s, const store_sought *sought, store_each_row *each, void *context, annal_error *error);
   /* Begins a transaction of the caller's; nothing is sent yet. */
   int (*session)(store *s, store_session **session, annal_error *error);
   /* What check.c, which reads all events by `read`, cannot see: the file's own integrity, indexes and tables as declared, rows

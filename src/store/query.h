@@ -10,6 +10,12 @@
 #define STORE_QUERY_H
 
 #include "base/buf.h"
+#include "store/order.h"
+
+struct query;
+
+/* The terms of an order (order.h), by which a field is compared one after the other: these three are what its index has. */
+enum { ORDER_TERM_KIND, ORDER_TERM_NUMBER, ORDER_TERM_TEXT, ORDER_TERMS_OF_INDEX };
 
 typedef struct query_dialect {
   /* Appends the placeholder of parameter `number`, from 1; `integer` says whether it is an int64 or a text. */
@@ -20,6 +26,11 @@ typedef struct query_dialect {
   /* Appends a condition that is true when that field is a string, number or boolean (not an object or array). It is added only
    * where a filter value begins with '{' or '[', which no number or boolean does but a string may. */
   void (*field_is_scalar)(base_buf *sql, const char *column, const char *name);
+  /* The terms from `order_exact` on are exact by themselves; those before only say what an index can. */
+  size_t order_exact, order_terms;
+  void (*order_term)(base_buf *sql, const char *column, const char *name, size_t term);
+  /* Appends what that term is for a value: a placeholder with its parameter, borrowed from the place. */
+  void (*order_value)(struct query *q, const char *name, size_t term, const order_place *place);
 } query_dialect;
 
 typedef struct query_param {

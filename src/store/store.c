@@ -313,10 +313,3 @@ int store_read_row(store *s, const char *type, const char *fingerprint, const ch
   if (!result) (*cursor)->owner = s->owner;
   return result;
 }
-
-int store_query_rows(store *s, const store_query *query, store_each_row *each, void *context, annal_error *error) {
-  int result = store_check_own(s, error);
-  if (!result) result = text_check(query->type, 1, LIMIT_TYPE_BYTES, "type", error);
-  if (!result) result = store_check_fields(query->data, query->data_count, "data", error);
-  return result ? result : s->backend->query_rows(s, query, each, context, error);
-}

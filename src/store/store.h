@@ -141,10 +141,16 @@ typedef struct store_query {
   const char *id;          /* or NULL: every id */
   const annal_field *data; /* fields of the view; all must match */
   size_t data_count;
-  bool only_first; /* the caller stops at the first row: no more need be read */
+  const annal_range *ranges; /* likewise */
+  size_t range_count;
+  const char *order; /* a field of the view, by whose values (order.h) rows come; NULL: by id, bytewise */
+  bool descending;   /* the order from its end; only with `order` */
+  uint64_t limit;    /* at most so many; 0: all */
+  const char *after; /* the rows behind the one of this id, where that stands now; not_found when it is not there; or NULL */
 } store_query;
 
-/* Called for each row in bytewise order of id, borrowed during the call; a non-zero answer ends the query, which answers 0. */
+/* Called for each row, which is borrowed during the call and has no state; the type is the query's own. What it sees is one
+ * snapshot, and it may use the store. A non-zero answer ends the query, which answers 0. */
 typedef int store_each_row(void *context, const store_row *row);
 int store_query_rows(store *s, const store_query *query, store_each_row *each, void *context, annal_error *error);
 

@@ -3,6 +3,7 @@
 #include "server.h"
 
 #include "base/env.h"
+#include "store/postgres/pg.h"
 #include <time.h>
 #include <unistd.h>
 
@@ -96,6 +97,107 @@ static void conditions_go_along_their_index(void **state) {
                                 "'%((e.data ->> ''k'') collate \"C\", e.position) > (field\\_values[at], seen)%'"),
                       "1");
   PQfinish(conn);
+}
+
+static int ignore_row(void *context, const store_row *row) {
+  (void)context;
+  (void)row;
+  return 0;
+}
+
+/* How the server runs the statement that the store's connection for reading has prepared last. */
+static void explain_last(fixture *f, char *plan, size_t room) {
+  pg_conn *conn = &((pg_store *)f->store)->readers[0];
+  char sql[512];
+  unsigned name = conn->names[conn->statement_count - 1];
+  run(conn->pq, "set plan_cache_mode = force_generic_plan");
+  snprintf(sql, sizeof sql, "select cardinality(parameter_types) from pg_prepared_statements where name = 'annal_%u'", name);
+  int count = atoi(ask(conn->pq, sql));
+  snprintf(sql, sizeof sql, "explain execute annal_%u(null", name);
+  for (int i = 1; i < count; i++) append_text(sql, sizeof sql, ", null");
+  append_text(sql, sizeof sql, ")");
+  PGresult *result = PQexec(conn->pq, sql);
+  if (PQresultStatus(result) != PGRES_TUPLES_OK) fail_msg("%s: %s", sql, PQerrorMessage(conn->pq));
+  plan[0] = 0;
+  for (int i = 0; i < PQntuples(result); i++) {
+    append_text(plan, room, PQgetvalue(result, i, 0));
+    append_text(plan, room, "\n");
+  }
+  PQclear(result);
+}
+
+static void plan_of_rows(fixture *f, store_query asked, char *plan, size_t room) {
+  asked.type = "T";
+  if (!asked.fingerprint) asked.fingerprint = "f1";
+  assert_ok(store_query_rows(f->store, &asked, ignore_row, NULL, &test_error));
+  explain_last(f, plan, room);
+}
+
+/* k is declared. Nothing was analysed, so that the planner takes every set for one row: it must not matter. */
+static void queries_of_rows_go_along_their_indexes(void **state) {
+  fixture *f = *state;
+  static char plan[65536];
+  save_one(f, "e1", "A", "{}");
+  store_row row = {.type = "T",
+                   .fingerprint = "f1",
+                   .id = "a",
+                   .state = "1",
+                   .state_size = 1,
+                   .data = "{\"k\":1}",
+                   .data_size = 7,
+                   .position = 1,
+                   .latest_event_id = "e1"};
+  assert_ok(store_put_rows(f->store, &row, 1, NULL, &test_error));
+  char of_field[PG_INDEX_NAME_BYTES], of_order[PG_INDEX_NAME_BYTES];
+  pg_index_name("projections", "k", of_field);
+  pg_index_name("order", "k", of_order);
+  const annal_field one = FIELD("k", "1");
+  const annal_range range = {.name = "k", .min = "0", .max = "2"};
+  const struct {
+    store_query query;
+    const char *index;
+    bool sorted; /* within a set */
+  } cases[] = {
+      {{0}, "views_pkey", true},
+      {{.limit = 5}, "views_pkey", false},
+      {{.limit = 5, .after = "a"}, "views_pkey", false},
+      {{.data = &one, .data_count = 1}, of_field, true},
+      {{.data = &one, .data_count = 1, .order = "k", .limit = 5}, of_field, true},
+      {{.order = "k", .limit = 5}, of_order, false},
+      {{.order = "k", .limit = 5, .descending = true}, of_order, false},
+      {{.order = "k", .limit = 5, .after = "a"}, of_order, false},
+      {{.ranges = &range, .range_count = 1}, of_order, true},
+      {{.ranges = &range, .range_count = 1, .order = "k", .limit = 5}, of_order, false},
+      {{.fingerprint = "", .order = "k", .limit = 5}, of_order, false},
+      {{.fingerprint = "", .limit = 5}, "views_pkey", false},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char step[96];
+    plan_of_rows(f, cases[i].query, plan, sizeof plan);
+    snprintf(step, sizeof step, " using %s on views p ", cases[i].index);
+    const char *found = strstr(plan, step);
+    if (!found && (found = strstr(plan, " Backward using")) != NULL) found = strstr(found, step);
+    if (!found) fail_msg("case %zu: not%sin\n%s", i, step, plan);
+    const char *first = strstr(plan, "Nested Loop"); /* below it the sets are read */
+    const char *sort = strstr(first ? first : plan, "Sort Key");
+    if (!cases[i].sorted && sort && sort < found) fail_msg("case %zu sorts:\n%s", i, plan);
+    const char *own = strstr(plan, "on views o");
+    if (own && !strstr(plan, "using views_pkey on views o")) fail_msg("case %zu looks for ids in other ways:\n%s", i, plan);
+  }
+}
+
+/* The primary key begins as the index of a declared field does, and is what finds a row. */
+static void a_row_is_found_by_its_key(void **state) {
+  fixture *f = *state;
+  save_one(f, "e1", "A", "{\"k\":\"x\"}");
+  annal_stream stream = {TYPES("A")};
+  store_row row;
+  store_cursor *cursor;
+  assert_ok(store_read_row(f->store, "T", "f1", "a", &stream, 1, &row, &cursor, &test_error));
+  store_cursor_close(cursor);
+  char plan[8192];
+  explain_last(f, plan, sizeof plan);
+  if (!strstr(plan, "using views_pkey on views p")) fail_msg("%s", plan);
 }
 
 /* ---- Many saves in one call ------------------------------------------------------------------------------------------------ */
@@ -704,6 +806,8 @@ int main(void) {
       TEST(the_lock_is_held_until_the_commit),
       TEST(a_path_of_the_callers_does_not_reach_into_the_append),
       TEST(conditions_go_along_their_index),
+      TEST(queries_of_rows_go_along_their_indexes),
+      TEST(a_row_is_found_by_its_key),
       TEST(saves_of_one_call_see_each_other),
       TEST(the_culprit_of_an_error_fails_alone),
       TEST(conditions_of_every_shape_hold),

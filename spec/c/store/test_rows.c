@@ -194,6 +194,80 @@ static void rows_are_found_by_fields_of_the_view(void **state) {
   assert_fails(store_query_rows(f->store, &bad, collect, NULL, &test_error), ANNAL_MISUSE, "\"k\" is empty");
 }
 
+/* k is declared, z is not. */
+static void rows_come_in_order_of_a_field(void **state) {
+  fixture *f = *state;
+  fill_events(f);
+  static const char *const values[] = {"2",     "1.5", "\"b\"", "true", "null", "9007199254740993", "9007199254740992.0",
+                                       "false", "{}",  "2.0"};
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+    char id[2] = {(char)('a' + i), 0}, data[64];
+    snprintf(data, sizeof data, "{\"k\":%s,\"z\":%s}", values[i], values[i]);
+    put(f, "f1", id, data, 1);
+  }
+  const struct {
+    store_query query;
+    const char *ids;
+  } cases[] = {
+      {{.order = "?"}, "ehdbajgfci"},
+      {{.order = "?", .descending = true}, "icfgjabdhe"},
+      {{.order = "?", .limit = 4}, "ehdb"},
+      {{.order = "?", .limit = 3, .after = "a"}, "jgf"},
+      {{.order = "?", .descending = true, .limit = 3, .after = "j"}, "abd"},
+      {{.order = "?", .limit = 3, .ranges = &(annal_range){"?", "2", NULL}, .range_count = 1}, "ajg"},
+      {{.order = "?", .descending = true, .ranges = &(annal_range){"?", NULL, "2.0"}, .range_count = 1}, "jab"},
+      {{.ranges = &(annal_range){"?", "9007199254740992.5", NULL}, .range_count = 1}, "fg"}, /* that is 9007199254740992.0 */
+      {{.ranges = &(annal_range){"?", "9007199254740993", "9007199254740993"}, .range_count = 1}, "f"},
+      {{.order = "?", .ranges = &(annal_range){"?", "\"a\"", "\"c\""}, .range_count = 1}, "c"},
+      {{.limit = 2, .after = "h"}, "ij"},
+  };
+  for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+    store_query query = cases[i / 2].query;
+    const char *field = i % 2 ? "z" : "k";
+    annal_range range = query.range_count ? *query.ranges : (annal_range){0};
+    range.name = field;
+    query.ranges = &range;
+    if (query.order) query.order = field;
+    query_of(f, query);
+    char ids[64] = "";
+    for (char *at = found; *at; at = strchr(at, ' ') ? strchr(at, ' ') + 1 : "") {
+      size_t used = strlen(ids);
+      snprintf(ids + used, sizeof ids - used, "%c", *at);
+    }
+    if (strcmp(ids, cases[i / 2].ids) != 0)
+      fail_msg("case %zu, %s: \"%s\" instead of \"%s\"", i / 2, field, ids, cases[i / 2].ids);
+  }
+}
+
+static void an_order_that_cannot_be_is_refused(void **state) {
+  fixture *f = *state;
+  fill_events(f);
+  put(f, "f1", "a", "{}", 1);
+  const struct {
+    store_query query;
+    int code;
+    const char *part;
+  } cases[] = {
+      {{.order = "a b"}, ANNAL_MISUSE, "no name of a field"},
+      {{.order = ""}, ANNAL_MISUSE, "no name of a field"},
+      {{.descending = true}, ANNAL_MISUSE, "descending"},
+      {{.after = "b"}, ANNAL_NOT_FOUND, "no row \"b\""},
+      {{.after = "b", .order = "k"}, ANNAL_NOT_FOUND, "no row \"b\""},
+      {{.ranges = &(annal_range){"k", NULL, NULL}, .range_count = 1}, ANNAL_MISUSE, "needs min or max"},
+      {{.ranges = &(annal_range){NULL, "1", NULL}, .range_count = 1}, ANNAL_MISUSE, "no name of a field"},
+      {{.ranges = &(annal_range){"k", "1", "\"1\""}, .range_count = 1}, ANNAL_MISUSE, "of one kind"},
+      {{.ranges = &(annal_range){"k", "true", NULL}, .range_count = 1}, ANNAL_MISUSE, "neither"},
+      {{.ranges = &(annal_range){"k", "nothing", NULL}, .range_count = 1}, ANNAL_MISUSE, "no JSON"},
+      {{.ranges = &(annal_range){"k", "1 2", NULL}, .range_count = 1}, ANNAL_MISUSE, "no JSON"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    store_query query = cases[i].query;
+    query.type = "CART";
+    query.fingerprint = "f1";
+    assert_fails(store_query_rows(f->store, &query, collect, NULL, &test_error), cases[i].code, cases[i].part);
+  }
+}
+
 static void an_id_without_a_row_of_this_code_shows_its_newest_other_one(void **state) {
   fixture *f = *state;
   fill_events(f);
@@ -226,7 +300,7 @@ static int count_rows(void *context, const store_row *row) {
   return 0;
 }
 
-static void a_query_of_many_large_rows_comes_in_pages(void **state) {
+static void a_query_takes_many_large_rows(void **state) {
   fixture *f = *state;
   fill_events(f);
   enum { MANY = 60, SIZE = 200000 };
@@ -365,8 +439,10 @@ int main(void) {
       TEST(without_a_row_events_come_from_the_first_on),
       TEST(rows_come_in_bytewise_order_of_id),
       TEST(rows_are_found_by_fields_of_the_view),
+      TEST(rows_come_in_order_of_a_field),
+      TEST(an_order_that_cannot_be_is_refused),
       TEST(an_id_without_a_row_of_this_code_shows_its_newest_other_one),
-      TEST(a_query_of_many_large_rows_comes_in_pages),
+      TEST(a_query_takes_many_large_rows),
       TEST(a_callback_may_use_the_store),
       TEST(a_sound_store_has_no_findings),
       TEST(check_finds_what_was_planted),

@@ -575,6 +575,82 @@ static void selections_run_along_their_indexes(void **state) {
   }
 }
 
+static int ignore_row(void *context, const store_row *row) {
+  (void)context;
+  (void)row;
+  return 0;
+}
+
+/* How SQLite runs the query, on a connection of the store's own: only there annal_order is known. */
+static const char *plan_of_rows(fixture *f, store_query asked) {
+  static char plan[16384];
+  const sqlite_store *s = (const sqlite_store *)f->store;
+  asked.type = "T";
+  if (!asked.fingerprint) asked.fingerprint = "f1";
+  assert_ok(store_query_rows(f->store, &asked, ignore_row, NULL, &test_error));
+  const sqlite_statement *last = &s->readers[0].statements[0];
+  for (size_t i = 0; i < SQLITE_STATEMENTS; i++)
+    if (s->readers[0].statements[i].used > last->used) last = &s->readers[0].statements[i];
+  sqlite3_stmt *stmt;
+  char *sql = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", sqlite3_sql(last->stmt));
+  snprintf(explained, sizeof explained, "%s", sql);
+  assert_int_equal(sqlite3_prepare_v2(s->readers[0].db, sql, -1, &stmt, NULL), SQLITE_OK);
+  sqlite3_free(sql);
+  plan[0] = 0;
+  while (sqlite3_step(stmt) == SQLITE_ROW) {
+    size_t used = strlen(plan);
+    snprintf(plan + used, sizeof plan - used, "%s\n", (const char *)sqlite3_column_text(stmt, 3));
+  }
+  sqlite3_finalize(stmt);
+  return plan;
+}
+
+/* k is declared. The loaded code's rows come first in a plan; those of other code are sorted, and are few. */
+static void queries_of_rows_run_along_their_indexes(void **state) {
+  fixture *f = *state;
+  fill_many(f, 1);
+  store_row rows[3];
+  for (int i = 0; i < 3; i++) {
+    rows[i] = (store_row){.type = "T",
+                          .fingerprint = i ? "f1" : "f0",
+                          .state = "1",
+                          .state_size = 1,
+                          .data = "{\"k\":1}",
+                          .data_size = 7,
+                          .position = 1,
+                          .latest_event_id = "e1"};
+    rows[i].id = i == 1 ? "a" : i == 2 ? "b" : "c";
+  }
+  assert_ok(store_put_rows(f->store, rows, 3, NULL, &test_error));
+  const annal_field one = FIELD("k", "1");
+  const annal_range range = {.name = "k", .min = "0", .max = "2"}, texts = {.name = "k", .min = "\"a\""};
+  static const char by_id[] = "LEFT\nSEARCH p USING INDEX sqlite_autoindex_views_1 (type=? AND fingerprint=?)\n";
+  static const char by_order[] = "(type=? AND fingerprint=?)\nUSE TEMP B-TREE FOR RIGHT PART OF ORDER BY\n";
+  const struct {
+    store_query query;
+    const char *step;
+  } cases[] = {
+      {{0}, by_id},
+      {{.limit = 5, .after = "a"}, "(type=? AND fingerprint=? AND id>?)"},
+      {{.data = &one, .data_count = 1}, "(type=? AND fingerprint=? AND <expr>=?)"},
+      {{.data = &one, .data_count = 1, .order = "k", .limit = 5}, "(type=? AND fingerprint=? AND <expr>=?)"},
+      {{.order = "k", .limit = 5}, by_order},
+      {{.order = "k", .limit = 5, .descending = true}, by_order},
+      {{.order = "k", .limit = 5, .after = "a"}, by_order},
+      {{.ranges = &range, .range_count = 1}, "(type=? AND fingerprint=? AND <expr>=? AND <expr>>? AND <expr><?)"},
+      {{.ranges = &texts, .range_count = 1}, "(type=? AND fingerprint=? AND <expr>=? AND <expr>=? AND <expr>>?)"},
+      {{.ranges = &range, .range_count = 1, .order = "k", .limit = 5},
+       "AND <expr>>? AND <expr><?)\nUSE TEMP B-TREE FOR RIGHT PART OF ORDER BY\n"},
+      {{.ranges = &texts, .range_count = 1, .order = "k", .limit = 5, .descending = true},
+       "AND <expr>>?)\nUSE TEMP B-TREE FOR RIGHT PART OF ORDER BY\n"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    const char *plan = plan_of_rows(f, cases[i].query);
+    if (!strstr(plan, cases[i].step)) fail_msg("case %zu: not %s in\n%s\nof %s", i, cases[i].step, plan, explained);
+    if (strstr(plan, "SCAN p")) fail_msg("case %zu reads everything:\n%s", i, plan);
+  }
+}
+
 static size_t statements_of(const sqlite_conn *conn) {
   size_t count = 0;
   for (size_t i = 0; i < SQLITE_STATEMENTS; i++) count += conn->statements[i].stmt != NULL;
@@ -723,6 +799,7 @@ int main(void) {
       TEST(the_log_does_not_grow_without_bound),
       TEST(a_killed_process_loses_nothing_acknowledged),
       TEST(selections_run_along_their_indexes),
+      TEST(queries_of_rows_run_along_their_indexes),
       TEST(statements_are_prepared_once),
       TEST(memory_that_runs_out_is_an_error_and_nothing_else),
   };

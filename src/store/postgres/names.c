@@ -233,6 +233,22 @@ static void render_index(base_buf *out, const pg_names *names, const char *on, c
   buf_free(&literal);
 }
 
+static void render_order_index(base_buf *out, const pg_names *names, const char *field) {
+  char index[PG_INDEX_NAME_BYTES], quoted[PG_INDEX_NAME_BYTES + 2];
+  pg_index_name("order", field, index);
+  snprintf(quoted, sizeof quoted, "\"%s\"", index);
+  base_buf terms;
+  buf_init(&terms, out->env);
+  for (size_t term = 0; term < ORDER_TERMS_OF_INDEX; term++) {
+    if (term) buf_text(&terms, ", ");
+    pg_dialect.order_term(&terms, "data", field, term);
+  }
+  const pg_word own[] = {{"index", quoted}, {"terms", terms.bytes ? terms.bytes : ""}, {NULL, NULL}};
+  pg_render(out, names, own, "projections_order_index.sql");
+  out->failed |= terms.failed;
+  buf_free(&terms);
+}
+
 /* ---- The dialect --------------------------------------------------------------------------------------------------------- */
 
 static void add_placeholder(base_buf *sql, size_t number, bool integer) {
@@ -257,7 +273,52 @@ static void add_field_is_scalar(base_buf *sql, const char *column, const char *n
   buf_text(sql, ") in ('string', 'number', 'boolean')");
 }
 
-const query_dialect pg_dialect = {.placeholder = add_placeholder, .field = add_field, .field_is_scalar = add_field_is_scalar};
+/* The terms with ^ for the field as JSON and ! for it as text. A numeric is exact: only where doubles are integers, but not every
+ * integer a double, the shortest text of a double may be another number than the double. Bounds are such that what is beyond the
+ * last double below 2^63 is not made a bigint. */
+static const char *const order_terms[ORDER_TERMS_OF_INDEX] = {
+    [ORDER_TERM_KIND] = "(case json_typeof^ when 'boolean' then case ! when 'false' then 1 else 2 end when 'number' then 3"
+                        " when 'string' then 4 when 'array' then 5 when 'object' then 6 else 0 end)",
+    [ORDER_TERM_NUMBER] = "(case json_typeof^ when 'number' then case when ! ~ '[.eE]'"
+                          " and (!::numeric between 9007199254740992 and 9223372036854775295"
+                          " or !::numeric between -9223372036854776832 and -9007199254740992)"
+                          " then !::float8::int8::numeric else !::numeric end else 0 end)",
+    [ORDER_TERM_TEXT] = "((case when json_typeof^ in ('string', 'array', 'object') then ! else '' end) collate \"C\")",
+};
+
+static void add_order_term(base_buf *sql, const char *column, const char *name, size_t term) {
+  for (const char *at = order_terms[term]; *at; at++) {
+    if (*at != '^' && *at != '!') {
+      buf_char(sql, *at);
+      continue;
+    }
+    buf_char(sql, '(');
+    buf_text(sql, column);
+    buf_text(sql, *at == '^' ? " -> " : " ->> ");
+    pg_add_literal(sql, name);
+    buf_char(sql, ')');
+  }
+}
+
+static void add_order_value(query *q, const char *name, size_t term, const order_place *place) {
+  (void)name;
+  switch (term) {
+  case ORDER_TERM_KIND: query_add_int(q, place->kind); break;
+  case ORDER_TERM_NUMBER:
+    query_add_text(q, place->number.bytes);
+    query_text(q, "::numeric");
+    break;
+  default: query_add_text(q, place->text.bytes); break;
+  }
+}
+
+const query_dialect pg_dialect = {.placeholder = add_placeholder,
+                                  .field = add_field,
+                                  .field_is_scalar = add_field_is_scalar,
+                                  .order_exact = 0,
+                                  .order_terms = ORDER_TERMS_OF_INDEX,
+                                  .order_term = add_order_term,
+                                  .order_value = add_order_value};
 
 /* ---- The DDL for people -------------------------------------------------------------------------------------------------- */
 
@@ -285,7 +346,10 @@ static void render_meta(base_buf *out, const pg_names *names) {
 }
 
 void pg_field_key(const char *on, const char *field, char key[PG_KEY_BYTES]) {
-  snprintf(key, PG_KEY_BYTES, "%s:%s", strcmp(on, "events") == 0 ? "data_index" : "projection_index", field);
+  const char *kind = strcmp(on, "events") == 0  ? "data_index"
+                     : strcmp(on, "order") == 0 ? "projection_order"
+                                                : "projection_index";
+  snprintf(key, PG_KEY_BYTES, "%s:%s", kind, field);
 }
 
 void pg_own_index_key(const annal_index *index, char key[PG_KEY_BYTES]) {
@@ -296,7 +360,8 @@ void pg_render_declared(base_buf *out, const pg_names *names, const char *on, co
   char key[PG_KEY_BYTES], index[PG_INDEX_NAME_BYTES];
   pg_field_key(on, field, key);
   pg_index_name(on, field, index);
-  render_index(out, names, on, field);
+  if (strcmp(on, "order") == 0) render_order_index(out, names, field);
+  else render_index(out, names, on, field);
   render_remembered(out, names, key, index);
 }
 
@@ -327,8 +392,10 @@ void pg_render_store(base_buf *out, const pg_names *names, const annal_options *
   for (size_t i = 0; i < options->data_index_count; i++)
     if (!named_before(options->data_indexes, i)) pg_render_declared(out, names, "events", options->data_indexes[i]);
   for (size_t i = 0; i < options->projection_index_count; i++)
-    if (!named_before(options->projection_indexes, i))
+    if (!named_before(options->projection_indexes, i)) {
       pg_render_declared(out, names, "projections", options->projection_indexes[i]);
+      pg_render_declared(out, names, "order", options->projection_indexes[i]);
+    }
   pg_render(out, names, NULL, "answer.sql");
   pg_render_functions(out, names, options->data_indexes, options->data_index_count);
   pg_render(out, names, NULL, "revoke.sql");

@@ -63,7 +63,8 @@ void pg_render_functions_row(base_buf *out, const pg_names *names);
 /* Rises with every change of what they are made of, so that of two programs on one store the newer one's functions stay. */
 #define PG_FUNCTIONS_REVISION 2
 #define PG_FUNCTIONS_KEY "functions" /* absent: revision 1 */
-/* A declared field on "events" or "projections": its index and its row in annal_meta; the names of both. */
+/* A declared field on "events" or "projections", or on "order" for one of the latter in its order: its index and its row in
+ * annal_meta; the names of both. */
 void pg_render_declared(base_buf *out, const pg_names *names, const char *on, const char *field);
 #define PG_INDEX_NAME_BYTES 40
 void pg_index_name(const char *on, const char *field, char name[PG_INDEX_NAME_BYTES]);
@@ -267,7 +268,7 @@ void pg_settle(pg_store *s, pg_conn *conn, const pg_call *call);
 int pg_put_rows(store *base, const store_row *rows, size_t count, store_status *statuses, annal_error *error);
 int pg_put_rows_within(pg_store *s, pg_conn *conn, const store_row *rows, size_t count, store_status *statuses,
                        const pg_call *call, annal_error *error);
-int pg_query_rows(store *base, const store_query *asked, store_each_row *each, void *context, annal_error *error);
+int pg_query_rows(store *base, const store_sought *sought, store_each_row *each, void *context, annal_error *error);
 int pg_session_open(store *base, store_session **session, annal_error *error);
 int pg_check(store *base, store_finding *finding, void *context, uint64_t *findings, annal_error *error);
 int pg_read_foreign(store *base, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error);

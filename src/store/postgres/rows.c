@@ -2,6 +2,7 @@
 #include "store/postgres/pg.h"
 
 #include "base/error.h"
+#include "store/query_rows.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -155,27 +156,77 @@ void pg_row(const PGresult *result, int row, store_row *out) {
                      .updated_at = pg_time(result, row, 8)};
 }
 
+/* The parts of a statement that a template puts in their places, one behind the other in q->sql, each ended by a NUL. */
+enum { PART_FILTER, PART_COLUMNS, PART_FIRST, PART_ORDER, PART_SET_ORDER, PARTS };
+
+/* Every row has a position; to say so is to ask for the index of an order (projections_order_index.sql). */
+static void add_filter(query *q, const store_sought *sought, const query_order *order) {
+  if (sought->query->id) {
+    query_text(q, " and p.id = ");
+    query_add_text(q, sought->query->id);
+  }
+  query_add_fields(q, "p.data", sought->query->data, sought->query->data_count);
+  query_add_ranges(q, sought->ranges, sought->query->range_count);
+  query_add_after(q, order, sought);
+  if (sought->by_order) query_text(q, " and p.position >= 0");
+}
+
+static void add_part(query *q, int part, const store_sought *sought, const query_order *order) {
+  switch (part) {
+  case PART_FILTER: add_filter(q, sought, order); break;
+  case PART_COLUMNS: query_add_order_columns(q, order); break;
+  case PART_FIRST: /* with a limit no set has to give more than that */
+    if (sought->query->limit == 0) {
+      query_text(q, "offset 0");
+      break;
+    }
+    query_add_order(q, order, true);
+    query_add_limit(q, sought);
+    break;
+  default: query_add_order(q, order, part == PART_ORDER); query_add_limit(q, sought);
+  }
+}
+
 /* The statement in `sql`, its parameters in `q`. */
-static bool build_query(pg_store *s, const store_query *asked, query *q, base_buf *sql) {
-  bool by_hand = asked->fingerprint[0] == 0;
+static bool build_query(pg_store *s, const store_sought *sought, query *q, base_buf *sql) {
+  static const char *const words[PARTS] = {"filter", "columns", "first", "order", "set_order"};
+  bool one_set = sought->query->fingerprint[0] == 0;
+  query_order order = query_order_of(&pg_dialect, sought);
+  size_t starts[PARTS];
   query_init(q, s->base.env, &pg_dialect);
   buf_init(sql, s->base.env);
-  query_bind_text(q, asked->type);
-  if (!by_hand) query_bind_text(q, asked->fingerprint);
-  if (asked->id) {
-    query_text(q, " and p.id = ");
-    query_add_text(q, asked->id);
+  query_bind_text(q, sought->query->type);
+  query_bind_text(q, sought->query->fingerprint);
+  for (int part = 0; part < PARTS; part++) {
+    bool wanted = part == PART_FILTER || one_set == (part == PART_SET_ORDER);
+    starts[part] = q->sql.size;
+    if (wanted) add_part(q, part, sought, &order);
+    buf_char(&q->sql, 0);
   }
-  query_add_fields(q, "p.data", asked->data, asked->data_count);
-  const pg_word own[] = {{"filter", q->sql.bytes ? q->sql.bytes : ""}, {NULL, NULL}};
-  if (!q->failed) pg_render(sql, &s->names, own, by_hand ? "query_hand_rows.sql" : "query_rows.sql");
-  if (asked->only_first) buf_text(sql, "\n limit 1");
-  return !q->failed && !sql->failed;
+  q->failed |= q->sql.failed;
+  if (q->failed) return false;
+  pg_word own[PARTS + 1] = {{NULL, NULL}};
+  for (int part = 0; part < PARTS; part++) own[part] = (pg_word){words[part], q->sql.bytes + starts[part]};
+  pg_render(sql, &s->names, own, one_set ? "query_set.sql" : "query_rows.sql");
+  return !sql->failed;
+}
+
+static void get_row(const PGresult *result, int row, const store_query *asked, store_row *out) {
+  *out = (store_row){.type = asked->type,
+                     .fingerprint = PQgetvalue(result, row, 0),
+                     .id = PQgetvalue(result, row, 1),
+                     .data = PQgetvalue(result, row, 2),
+                     .data_size = (size_t)PQgetlength(result, row, 2),
+                     .position = pg_int(result, row, 3),
+                     .latest_event_id = PQgetvalue(result, row, 4),
+                     .created_at = pg_time(result, row, 5),
+                     .updated_at = pg_time(result, row, 6)};
+  out->stale = strcmp(out->fingerprint, asked->fingerprint) != 0;
 }
 
 /* The whole answer is taken in before the first row is handed out: its callers gather it anyway, and a slow one would otherwise
  * hold a connection and run into the server's timeout. */
-int pg_query_rows(store *base, const store_query *asked, store_each_row *each, void *context, annal_error *error) {
+int pg_query_rows(store *base, const store_sought *sought, store_each_row *each, void *context, annal_error *error) {
   pg_store *s = (pg_store *)base;
   pg_call call = pg_call_begin(s);
   query q;
@@ -183,13 +234,12 @@ int pg_query_rows(store *base, const store_query *asked, store_each_row *each, v
   pg_params params;
   PGresult *result = NULL;
   pg_params_init(&params, s->base.env);
-  bool built = build_query(s, asked, &q, &sql);
+  bool built = build_query(s, sought, &q, &sql);
   pg_params_query(&params, &q);
   int code = built ? pg_run(s, sql.bytes, &params, &call, &result, error) : error_memory(error);
   for (int i = 0; !code && i < PQntuples(result); i++) {
     store_row row;
-    pg_row(result, i, &row);
-    row.stale = strcmp(row.fingerprint, asked->fingerprint) != 0;
+    get_row(result, i, sought->query, &row);
     if (each(context, &row)) break;
   }
   PQclear(result);

@@ -132,7 +132,8 @@ static int is_complete(const pg_store *s, const found *f, bool *complete, annal_
   *complete = true;
   for (size_t i = 0; i < options->data_index_count; i++) *complete &= !lacks_field(f, "events", options->data_indexes[i]);
   for (size_t i = 0; i < options->projection_index_count; i++)
-    *complete &= !lacks_field(f, "projections", options->projection_indexes[i]);
+    *complete &= !lacks_field(f, "projections", options->projection_indexes[i]) &&
+                 !lacks_field(f, "order", options->projection_indexes[i]);
   for (size_t i = 0; i < options->index_count; i++) {
     bool there;
     int code = own_index_there(f, &options->indexes[i], &there, error);
@@ -288,6 +289,7 @@ static int extend_store(pg_store *s, pg_conn *conn, const pg_call *call, const f
   base_buf sql;
   buf_init(&sql, s->base.env);
   render_fields(&sql, s, f, "projections", options->projection_indexes, options->projection_index_count);
+  render_fields(&sql, s, f, "order", options->projection_indexes, options->projection_index_count);
   size_t before = sql.size;
   render_fields(&sql, s, f, "events", options->data_indexes, options->data_index_count);
   bool identifiers = sql.size > before;

@@ -101,7 +101,7 @@ static const char configuration[] = "PRAGMA mmap_size = 0; PRAGMA synchronous = 
 
 /* What a file's schema may call is only what SQLite calls innocuous. Its JSON functions are, but releases such as 3.40 forgot to
  * mark them so and would refuse the indexes of declared fields; there the schema is trusted, which reaches SQLite's own functions
- * and no others: annal adds none. */
+ * and no others: the one that annal adds (order.c) is for its statements alone. */
 static int distrust_schema(sqlite3 *db) {
   sqlite3_stmt *stmt = NULL;
   int code =
@@ -121,6 +121,7 @@ static int configure(sqlite_conn *conn, sqlite3 *db) {
   sqlite3_db_config(db, SQLITE_DBCONFIG_DQS_DML, 0, NULL); /* a misspelt name in double quotes is no text */
   sqlite3_db_config(db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
   int code = distrust_schema(db);
+  if (code == SQLITE_OK) code = sqlite_add_functions(db, conn->store->base.env);
   if (code == SQLITE_OK) code = sqlite3_exec(db, configuration, NULL, NULL, NULL);
   if (code == SQLITE_OK && !conn->writes) code = sqlite3_exec(db, "PRAGMA query_only = ON", NULL, NULL, NULL);
   return code;

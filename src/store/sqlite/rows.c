@@ -1,8 +1,8 @@
-/* Rows of projections: written so that they only move forward, and queried in pages. */
+/* Rows of projections: written so that they only move forward, and queried. */
 #include "store/sqlite/sqlite.h"
 
 #include "base/error.h"
-#include "base/limits.h"
+#include "store/query_rows.h"
 #include <string.h>
 
 /* ---- Writing ----------------------------------------------------------------------------------------------------------- */
@@ -113,26 +113,29 @@ bool sqlite_get_row(sqlite3_stmt *stmt, store_row *row) {
   return row->type && row->fingerprint && row->id && row->data && row->latest_event_id;
 }
 
-/* A page of rows, handed out with no connection taken, so that whoever receives them may use the store. Rows are packed one
- * behind the other: a copy of the struct, then its texts. */
-typedef struct row_page {
+/* Rows of an answer, which are handed out with no connection taken, so that whoever receives them may use the store. They are
+ * packed one behind the other: a copy of the struct, then its texts. */
+typedef struct row_pack {
   base_buf bytes;
   size_t count;
-  char *last_id;
-  bool full;
-} row_page;
+} row_pack;
 
-/* A page is bounded by its bytes alone: a filter without an index, and stale rows, are sought anew for each page. */
-static bool page_add(row_page *page, const store_row *row) {
-  const char *texts[] = {row->type, row->fingerprint, row->id, row->latest_event_id};
-  base_buf *b = &page->bytes;
-  buf_add(b, row, sizeof *row);
-  for (size_t i = 0; i < 4; i++) buf_add(b, texts[i], strlen(texts[i]) + 1);
-  buf_add(b, row->data, row->data_size + 1);
-  if (row->state) buf_add(b, row->state, row->state_size + 1);
-  page->count++;
-  page->full = b->size >= LIMIT_PAGE_BYTES;
-  return !b->failed;
+static bool pack_row(row_pack *pack, sqlite3_stmt *stmt) {
+  store_row row = {.data_size = 0};
+  const char *texts[] = {(const char *)sqlite3_column_text(stmt, 0), (const char *)sqlite3_column_text(stmt, 1),
+                         (const char *)sqlite3_column_text(stmt, 4)};
+  const char *data = (const char *)sqlite3_column_text(stmt, 2);
+  if (!texts[0] || !texts[1] || !texts[2] || !data) return false;
+  row.data_size = (size_t)sqlite3_column_bytes(stmt, 2);
+  row.position = sqlite3_column_int64(stmt, 3);
+  row.created_at = sqlite3_column_int64(stmt, 5);
+  row.updated_at = sqlite3_column_int64(stmt, 6);
+  row.stale = sqlite3_column_int(stmt, 7) != 0;
+  buf_add(&pack->bytes, &row, sizeof row);
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) buf_add(&pack->bytes, texts[i], strlen(texts[i]) + 1);
+  buf_add(&pack->bytes, data, row.data_size + 1);
+  pack->count++;
+  return !pack->bytes.failed;
 }
 
 static const char *next_text(const char **at) {
@@ -146,107 +149,72 @@ static store_row unpack_row(const char **at) {
   store_row row;
   memcpy(&row, *at, sizeof row);
   *at += sizeof row;
-  row.type = next_text(at);
   row.fingerprint = next_text(at);
   row.id = next_text(at);
   row.latest_event_id = next_text(at);
   row.data = *at;
   *at += row.data_size + 1;
-  if (row.state) {
-    row.state = *at;
-    *at += row.state_size + 1;
-  }
   return row;
 }
 
-/* The parts of the query that the user chose, behind either of its halves. */
-static void add_choice(query *q, const store_query *asked, const char *after) {
-  if (asked->id) {
+/* One of the two parts of a query, which differ in the sets that they look at: its text, with what the user chose. */
+static void add_part(query *q, const char *sql, const store_sought *sought, const query_order *order) {
+  static const char mark[] = "@order@";
+  const char *cut = strstr(sql, mark);
+  buf_add(&q->sql, sql, (size_t)(cut - sql));
+  query_add_order_columns(q, order);
+  query_text(q, cut + sizeof mark - 1);
+  if (sought->query->id) {
     query_text(q, " AND p.id = ");
-    query_add_text(q, asked->id);
+    query_add_text(q, sought->query->id);
   }
-  if (after) {
-    query_text(q, " AND p.id > ");
-    query_add_text(q, after);
-  }
-  query_add_fields(q, "p.data", asked->data, asked->data_count);
+  query_add_fields(q, "p.data", sought->query->data, sought->query->data_count);
+  query_add_ranges(q, sought->ranges, sought->query->range_count);
+  query_add_after(q, order, sought);
 }
 
-static void build_query(sqlite_store *s, query *q, const store_query *asked, const char *after) {
-  query_bind_text(q, asked->type);
-  query_bind_text(q, asked->fingerprint);
-  query_text(q, s->sql[SQL_QUERY_ROWS]);
-  add_choice(q, asked, after);
-  if (asked->fingerprint[0]) {
+static void build_query(sqlite_store *s, query *q, const store_sought *sought) {
+  query_order order = query_order_of(&sqlite_dialect, sought);
+  query_bind_text(q, sought->query->type);
+  query_bind_text(q, sought->query->fingerprint);
+  add_part(q, s->sql[SQL_QUERY_ROWS], sought, &order);
+  if (sought->query->fingerprint[0]) {
     query_text(q, "\nUNION ALL\n");
-    query_text(q, s->sql[SQL_QUERY_STALE_ROWS]);
-    add_choice(q, asked, after);
+    add_part(q, s->sql[SQL_QUERY_STALE_ROWS], sought, &order);
   }
-  query_text(q, "\nORDER BY 3");
+  query_add_order(q, &order, true);
+  query_add_limit(q, sought);
 }
 
-static int fill_page(sqlite_conn *conn, const query *q, row_page *page, annal_error *error) {
+static int read_rows(sqlite_store *s, const query *q, row_pack *pack, annal_error *error) {
+  sqlite_conn *conn;
   sqlite3_stmt *stmt;
-  int result = sqlite_prepare_query(conn, q, &stmt, error);
+  int result = sqlite_take_reader(s, &conn, error);
   if (result) return result;
-  while ((result = sqlite_step(conn, stmt, error)) == SQLITE_ROW) {
-    store_row row;
-    bool added = sqlite_get_row(stmt, &row);
-    row.stale = sqlite3_column_int(stmt, 9) != 0;
-    added = added && page_add(page, &row);
-    if (added && !page->full) continue;
-    sqlite_done(stmt);
-    return added ? ANNAL_OK : error_memory(error);
+  result = sqlite_prepare_query(conn, q, &stmt, error);
+  while (!result && (result = sqlite_step(conn, stmt, error)) == SQLITE_ROW) {
+    result = pack_row(pack, stmt) ? ANNAL_OK : error_memory(error);
+    if (result) sqlite_done(stmt);
   }
+  sqlite_give_back(conn);
   return result == SQLITE_DONE ? ANNAL_OK : result;
 }
 
-static int read_rows(sqlite_store *s, const store_query *asked, row_page *page, annal_error *error) {
-  query q;
-  query_init(&q, s->base.env, &sqlite_dialect);
-  build_query(s, &q, asked, page->last_id);
-  buf_clear(&page->bytes);
-  page->count = 0;
-  page->full = false;
-  sqlite_conn *conn;
-  int result = sqlite_take_reader(s, &conn, error);
-  if (!result) {
-    result = fill_page(conn, &q, page, error);
-    sqlite_give_back(conn);
-  }
-  query_free(&q);
-  return result;
-}
-
-/* True when a callback has ended the query. */
-static bool hand_out(row_page *page, store_each_row *each, void *context, const char **last_id) {
-  const char *at = page->bytes.bytes;
-  for (size_t i = 0; i < page->count; i++) {
-    store_row row = unpack_row(&at);
-    *last_id = row.id;
-    if (each(context, &row)) return true;
-  }
-  return false;
-}
-
-int sqlite_query_rows(store *s, const store_query *asked, store_each_row *each, void *context, annal_error *error) {
+int sqlite_query_rows(store *s, const store_sought *sought, store_each_row *each, void *context, annal_error *error) {
   sqlite_store *self = (sqlite_store *)s;
-  const base_env *env = self->base.env;
-  unsigned interrupts = atomic_load(&self->interrupts);
-  row_page page = {0};
-  buf_init(&page.bytes, env);
-  int result;
-  do {
-    const char *last_id = NULL;
-    result = read_rows(self, asked, &page, error);
-    if (result || hand_out(&page, each, context, &last_id) || !page.full) break;
-    char *copy = base_strdup(env, last_id);
-    base_free(env, page.last_id);
-    page.last_id = copy;
-    if (!copy) result = error_memory(error);
-    else if (atomic_load(&self->interrupts) != interrupts) result = error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted");
-  } while (!result);
-  base_free(env, page.last_id);
-  buf_free(&page.bytes);
+  query q;
+  row_pack pack = {0};
+  query_init(&q, s->env, &sqlite_dialect);
+  buf_init(&pack.bytes, s->env);
+  build_query(self, &q, sought);
+  int result = read_rows(self, &q, &pack, error);
+  const char *at = pack.bytes.bytes;
+  for (size_t i = 0; i < pack.count && !result; i++) {
+    store_row row = unpack_row(&at);
+    row.type = sought->query->type;
+    if (each(context, &row)) break;
+  }
+  buf_free(&pack.bytes);
+  query_free(&q);
   return result;
 }

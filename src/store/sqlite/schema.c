@@ -25,7 +25,46 @@ static void add_field_is_scalar(base_buf *sql, const char *column, const char *n
   buf_printf(sql, "json_type(%s,'$.%s') NOT IN ('object', 'array')", column, name);
 }
 
-const query_dialect sqlite_dialect = {.placeholder = add_placeholder, .field = add_field, .field_is_scalar = add_field_is_scalar};
+/* SQLite's own number stands for a double up to the last bit, which its reading of decimals may miss, but never turns two of them
+ * around; so an index of it finds what the last term then decides. */
+static void add_order_term(base_buf *sql, const char *column, const char *name, size_t term) {
+  static const char *const texts[] = {
+      [ORDER_TERM_KIND] =
+          "CASE json_type(%s,'$.%s') WHEN 'false' THEN 1 WHEN 'true' THEN 2 WHEN 'integer' THEN 3 WHEN 'real' THEN 3 "
+          "WHEN 'text' THEN 4 WHEN 'array' THEN 5 WHEN 'object' THEN 6 ELSE 0 END",
+      [ORDER_TERM_NUMBER] = "CASE WHEN json_type(%s,'$.%s') IN ('integer','real') THEN %s->>'$.%s' ELSE 0 END",
+      [ORDER_TERM_TEXT] =
+          "CASE json_type(%s,'$.%s') WHEN 'text' THEN %s->>'$.%s' WHEN 'array' THEN %s->'$.%s' WHEN 'object' THEN "
+          "%s->'$.%s' ELSE '' END",
+      [ORDER_TERMS_OF_INDEX] = SQLITE_ORDER_FUNCTION "(%s,'%s')"};
+  bool column_next = true;
+  for (const char *at = texts[term]; *at; at++) {
+    if (at[0] == '%') {
+      buf_text(sql, column_next ? column : name);
+      column_next = !column_next;
+      at++;
+    } else {
+      buf_char(sql, *at);
+    }
+  }
+}
+
+/* The same term of a document that has the value. */
+static void add_order_value(query *q, const char *name, size_t term, const order_place *place) {
+  char placeholder[24];
+  query_bind_text(q, place->document.bytes);
+  snprintf(placeholder, sizeof placeholder, "?%zu", q->count);
+  add_order_term(&q->sql, placeholder, name, term);
+  q->failed |= q->sql.failed;
+}
+
+const query_dialect sqlite_dialect = {.placeholder = add_placeholder,
+                                      .field = add_field,
+                                      .field_is_scalar = add_field_is_scalar,
+                                      .order_exact = ORDER_TERMS_OF_INDEX,
+                                      .order_terms = ORDER_TERMS_OF_INDEX + 1,
+                                      .order_term = add_order_term,
+                                      .order_value = add_order_value};
 
 /* ---- Names into SQL ---------------------------------------------------------------------------------------------------- */
 
@@ -57,13 +96,13 @@ void sqlite_expand(base_buf *out, const char *text, const sqlite_token *tokens, 
 /* All that an embedded file may name. Some of it is of one index; the rest of the store. */
 typedef struct schema_names {
   base_buf events, projections, events_text, projections_text, type_index, type_index_text; /* quoted */
-  base_buf index, index_text, field, name_text;
+  base_buf index, index_text, field, order, name_text;
 } schema_names;
 
 static base_buf *each_name(schema_names *names, size_t i) {
   base_buf *all[] = {&names->events,     &names->projections,     &names->events_text, &names->projections_text,
                      &names->type_index, &names->type_index_text, &names->index,       &names->index_text,
-                     &names->field,      &names->name_text};
+                     &names->field,      &names->order,           &names->name_text};
   return i < sizeof all / sizeof all[0] ? all[i] : NULL;
 }
 
@@ -86,18 +125,23 @@ static void names_init(schema_names *names, const base_env *env, const annal_opt
   sqlite_quote(&names->type_index_text, type_index, '\'');
 }
 
-/* Names the index of one declared field next. */
+/* Names the index of one declared field next; `on` is "events", "projections", or "order" for a field of these in its order. */
 static void names_set_field(schema_names *names, const char *on, const char *field) {
   char index[HASH_TEXT_BYTES + 6];
   index_name(on, field, index);
   buf_clear(&names->index);
   buf_clear(&names->index_text);
   buf_clear(&names->field);
+  buf_clear(&names->order);
   buf_clear(&names->name_text);
   sqlite_quote(&names->index, index, '"');
   sqlite_quote(&names->index_text, index, '\'');
   sqlite_quote(&names->name_text, field, '\'');
   add_field(&names->field, "data", field);
+  for (size_t term = 0; term < ORDER_TERMS_OF_INDEX; term++) {
+    if (term) buf_text(&names->order, ", ");
+    add_order_term(&names->order, "data", field, term);
+  }
 }
 
 static void names_free(schema_names *names) {
@@ -117,6 +161,7 @@ static void expand_file(base_buf *out, schema_names *names, const char *file) {
                                  {"index", names->index.bytes},
                                  {"index_text", names->index_text.bytes},
                                  {"field", names->field.bytes},
+                                 {"order", names->order.bytes},
                                  {"name_text", names->name_text.bytes}};
   sqlite_expand(out, sqlite_sql(file, NULL), tokens, sizeof tokens / sizeof *tokens);
 }
@@ -388,6 +433,9 @@ static int declare_all(declaring *d, annal_error *error) {
   if (!result)
     result = declare_fields(d, "projections", "projection_index:", "index_projections.sql", options->projection_indexes,
                             options->projection_index_count, error);
+  if (!result)
+    result = declare_fields(d, "order", "projection_order:", "index_projection_order.sql", options->projection_indexes,
+                            options->projection_index_count, error);
   if (!result) result = declare_own_indexes(d, error);
   return result;
 }
@@ -504,6 +552,8 @@ int sqlite_ddl(const base_env *env, const annal_options *options, base_buf *out,
   expand_file(out, &names, "schema_1.sql");
   add_field_indexes(out, &names, "events", "index_events.sql", options->data_indexes, options->data_index_count);
   add_field_indexes(out, &names, "projections", "index_projections.sql", options->projection_indexes,
+                    options->projection_index_count);
+  add_field_indexes(out, &names, "order", "index_projection_order.sql", options->projection_indexes,
                     options->projection_index_count);
   for (size_t i = 0; i < options->index_count; i++) {
     const annal_index *index = &options->indexes[i];

@@ -98,6 +98,10 @@ int sqlite_fail(sqlite_conn *conn, int code, annal_error *error);
 bool sqlite_is_content(int code);
 bool sqlite_interrupted(const sqlite_conn *conn);
 
+/* Gives the connection what its statements call (order.c); answers SQLite's code. */
+#define SQLITE_ORDER_FUNCTION "annal_order"
+int sqlite_add_functions(sqlite3 *db, const base_env *env);
+
 /* ---- Running SQL (statement.c) ----------------------------------------------------------------------------------------- */
 
 /* The statement of this text, from the connection's cache, reset and without values. */
@@ -158,7 +162,7 @@ int sqlite_read_row(store *s, const char *type, const char *fingerprint, const c
 int sqlite_put_rows(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error); /* rows.c */
 int sqlite_put_rows_within(sqlite_store *s, sqlite_conn *conn, const store_row *rows, size_t count, store_status *statuses,
                            annal_error *error);
-int sqlite_query_rows(store *s, const store_query *asked, store_each_row *each, void *context, annal_error *error);
+int sqlite_query_rows(store *s, const store_sought *sought, store_each_row *each, void *context, annal_error *error);
 /* corrupt: a stored row stopped the statement that ran last, which only reads; names the first event or row that is no JSON
  * (inspect.c). */
 int sqlite_fail_damaged(sqlite_conn *conn, annal_error *error);
