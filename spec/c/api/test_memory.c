@@ -219,12 +219,60 @@ static void a_failed_transaction_is_none(void **unused) {
   assert_int_equal(s.held, 0);
 }
 
+#define COMMANDS                                                                                                                 \
+  "command 'ADD' { args = { id = t.string }, uses = { one = { 'LIST', id = 'id' }, other = { 'LIST', id = function(args) "       \
+  "return "                                                                                                                      \
+  "  args.id .. 'x' end } },"                                                                                                    \
+  "  decide = function(args, views, context) local list = {} for i = 1, 3 do list[i] = { type = 'ADDED',"                        \
+  "    data = { id = args.id, tags = { context.new_id(), context.now, context.metadata.by } }, metadata = { n = i } } end"       \
+  "    return list end }\n"
+
+/* Each allocation of a call fails once. What it answers is true: where it fails nothing is stored. */
+static void a_failed_call_is_none(void **unused) {
+  (void)unused;
+  place p;
+  annal_error error;
+  scarce s = {.left = -1};
+  long failed = 0, errors = 0;
+  bool refused = true; /* some failures go by: Lua collects, and asks again */
+  place_init(&p);
+  place_script(&p, "app.lua", APP COMMANDS);
+  place_open_with(&p, (annal_options){.app = p.app, .allocate = allocate, .allocate_context = &s});
+  for (; refused; failed++) {
+    char id[32], sql[96], args[32];
+    annal_text stored = {0};
+    annal_call_options options = {.size = sizeof options, .metadata = "{\"by\":\"me\"}"};
+    /* The states that it needs are there, and each has an instance of its own: more events would need more memory each time. */
+    snprintf(args, sizeof args, "{\"id\":\"warm %ld\"}", failed);
+    expect_ok(annal_call(p.handle, "ADD", args, &options, NULL, &error), &error);
+    snprintf(args, sizeof args, "{\"id\":\"%ld\"}", failed);
+    snprintf(id, sizeof id, "r%ld", failed);
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM events WHERE id LIKE '%s/%%'", id);
+    options.id = id;
+    s.left = failed;
+    s.refused = false;
+    int code = annal_call(p.handle, "ADD", args, &options, &stored, &error);
+    s.left = -1;
+    refused = s.refused;
+    errors += code != 0;
+    expect_fair(code, &error, "call");
+    expect_sql(&p, sql, code ? "0" : "3");
+    if (code) assert_null(stored.bytes);
+    else expect_in(stored.bytes, id);
+    annal_text_free(p.handle, &stored);
+  }
+  assert_true(errors > 50);
+  place_remove(&p);
+  assert_int_equal(s.held, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(one_failed_allocation_is_an_error_and_no_more),
       cmocka_unit_test(memory_that_ends_for_good_is_an_error_and_no_more),
       cmocka_unit_test(a_failed_refresh_changes_nothing),
       cmocka_unit_test(a_failed_transaction_is_none),
+      cmocka_unit_test(a_failed_call_is_none),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
