@@ -58,8 +58,13 @@ static int push_names(lua_State *L) {
   const script_app *app = lua_touserdata(L, 1);
   size_t count = 0;
   lua_Integer identifiers = 0;
-  lua_createtable(L, 0, 3);
+  lua_createtable(L, 0, 4);
   lua_newtable(L);
+  const script_command *commands = app ? script_commands(app, &count) : NULL;
+  for (size_t i = 0; i < count; i++) lua_pushstring(L, commands[i].name), lua_rawseti(L, -2, (lua_Integer)i + 1);
+  lua_setfield(L, -2, "commands");
+  lua_newtable(L);
+  count = 0;
   const script_event *events = app ? script_events(app, &count) : NULL;
   for (size_t i = 0; i < count; i++) lua_pushstring(L, events[i].type), lua_rawseti(L, -2, (lua_Integer)i + 1);
   lua_setfield(L, -2, "events");
