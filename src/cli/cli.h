@@ -37,7 +37,8 @@ typedef struct cli_command {
   const cli_option *options;
   size_t arguments_min, arguments_max;
   cli_need need;
-  bool without_app; /* it opens the store without scripts and loads them itself, or not at all */
+  bool without_app;   /* it opens the store without scripts and loads them itself, or not at all */
+  bool without_store; /* with an app it has something to do where no store is named */
   int (*run)(cli *c);
 } cli_command;
 
@@ -84,6 +85,8 @@ struct cli {
 /* Where a store is needed and none is named: misuse. */
 int cli_settings(cli *c);
 int cli_open(cli *c, bool read_only, bool with_app);
+/* The same, for who has an answer to an error. */
+int cli_try_open(cli *c, const annal_options *options, annal_error *error);
 /* Says what went wrong on stderr, "annal: code: message (where)", and answers the exit code that belongs to it. */
 int cli_fail(cli *c, const annal_error *error);
 int cli_exit_code(int code);

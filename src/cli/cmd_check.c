@@ -1,7 +1,7 @@
-/* annal check, annal schema: looking after a store. Role: both ask store/ directly, because programs have no use for them and
- * the public API no verb. */
+/* annal check, annal schema: looking after scripts and a store. Role: both ask store/ directly, because programs have no use for them
+ * and the public API no verb; what is said of scripts comes from check_app.c. */
 #include "api/handle.h"
-#include "cli.h"
+#include "check.h"
 #include "json/json.h"
 #include <stdio.h>
 #include <string.h>
@@ -12,43 +12,58 @@ typedef struct checking {
   int code; /* of writing */
 } checking;
 
-static void finding(void *context, const char *line) {
+/* "place: what", or { finding, where }. */
+static int finding(void *context, const char *where, const char *what) {
   checking *k = context;
-  base_buf text;
+  base_buf line, text;
   k->count++;
-  if (k->code) return;
+  if (k->code) return k->code;
+  buf_init(&line, &k->c->env);
   buf_init(&text, &k->c->env);
+  if (where) buf_printf(&line, "%s: ", where);
+  buf_text(&line, what);
   if (k->c->out.people) {
-    buf_text(&text, line);
+    buf_add(&text, line.bytes, line.size);
+    for (size_t i = 0; i < text.size && !text.failed; i++)
+      if ((unsigned char)text.bytes[i] < 32 || text.bytes[i] == 127) text.bytes[i] = '?';
   } else {
     buf_text(&text, "{\"finding\":");
-    json_add_string(&text, line, strlen(line));
+    json_add_string(&text, line.bytes, line.size);
+    if (where) buf_text(&text, ",\"where\":");
+    if (where) json_add_string(&text, where, strlen(where));
     buf_char(&text, '}');
   }
-  k->code = text.failed ? CLI_FAILED : out_document(k->c, text.bytes, text.size);
+  k->code = text.failed || line.failed ? CLI_FAILED : out_document(k->c, text.bytes, text.size);
+  buf_free(&line);
   buf_free(&text);
+  return k->code;
 }
 
-/* Scripts that do not load are a finding like any other; that they cannot be read is a failure. */
-static int check_app(checking *k) {
+static void store_finding_line(void *context, const char *line) { finding(context, NULL, line); }
+
+/* A new app has no store yet, which is no reason not to look at its scripts. */
+static int check_store(checking *k) {
+  cli *c = k->c;
   annal_error error;
-  char line[sizeof error.message + sizeof error.where + 32];
-  const char *app = k->c->options.app;
-  if (!app || annal_load(k->c->store, app, &error) == 0) return CLI_DONE;
-  if (error.code != ANNAL_SCRIPT && error.code != ANNAL_BUDGET && error.code != ANNAL_INVALID) return cli_fail(k->c, &error);
-  snprintf(line, sizeof line, "%s: %s%s%s", app, error.where, error.where[0] ? ": " : "", error.message);
-  finding(k, line);
-  return CLI_DONE;
+  uint64_t findings = 0;
+  annal_options options = c->options;
+  options.app = NULL;
+  options.read_only = options.no_create = true;
+  if (!c->location) return CLI_DONE;
+  int failed = cli_try_open(c, &options, &error);
+  if (failed == ANNAL_NOT_FOUND && c->options.app) {
+    fprintf(stderr, "annal: %s; only the scripts were looked at\n", error.message);
+    return CLI_DONE;
+  }
+  if (!failed) failed = store_check(c->store->store, store_finding_line, k, &findings, &error);
+  return failed ? cli_fail(c, &error) : k->code;
 }
 
 static int check(cli *c) {
-  annal_error error;
-  uint64_t findings = 0;
   checking k = {.c = c};
-  int code = check_app(&k);
+  int code = c->options.app ? check_app(c, c->options.app, finding, &k) : CLI_DONE;
+  if (!code) code = check_store(&k);
   if (code) return code;
-  if (store_check(c->store->store, finding, &k, &findings, &error)) return cli_fail(c, &error);
-  if (k.code) return k.code;
   if (k.count) return CLI_DIFFERS;
   return c->out.people ? out_text(c, "no findings\n", 12) : CLI_DONE;
 }
@@ -57,8 +72,8 @@ const cli_command cmd_check = {
     .name = "check",
     .usage = "",
     .help = "looks whether scripts and store are sound; 4 when there are findings",
-    .need = CLI_READS,
-    .without_app = true,
+    .need = CLI_NEEDS_NOTHING,
+    .without_store = true,
     .run = check,
 };
 

@@ -90,7 +90,15 @@ int cli_settings(cli *c) {
   if (c->app_option) c->options.app = c->app_option;
   else if (app && *app) c->options.app = app;
   if (c->location && *c->location) return CLI_DONE;
+  c->location = NULL;
+  if (c->command->without_store && c->options.app) return CLI_DONE;
   return cli_misuse(c, "no store is named: give --store URL, set ANNAL_STORE, or write store = \"…\" in an annal.lua");
+}
+
+int cli_try_open(cli *c, const annal_options *options, annal_error *error) {
+  int code = annal_open(c->location, options, &c->store, error);
+  if (!code) interrupt_store = c->store;
+  return code;
 }
 
 int cli_open(cli *c, bool read_only, bool with_app) {
@@ -98,9 +106,7 @@ int cli_open(cli *c, bool read_only, bool with_app) {
   if (!with_app) options.app = NULL;
   if (read_only) options.read_only = options.no_create = true;
   annal_error error;
-  if (annal_open(c->location, &options, &c->store, &error)) return cli_fail(c, &error);
-  interrupt_store = c->store;
-  return CLI_DONE;
+  return cli_try_open(c, &options, &error) ? cli_fail(c, &error) : CLI_DONE;
 }
 
 static int run(cli *c) {

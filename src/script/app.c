@@ -28,19 +28,19 @@ static bool keep_identifiers(script_app *app) {
   return true;
 }
 
-static int load_app(script_app *app, const char *directory, annal_error *error) {
-  if (!keep_identifiers(app)) return error_memory(error);
+static int prepare_app(script_app *app, const char *directory, annal_error *error) {
   app->directory = arena_strndup(&app->arena, directory, strlen(directory));
-  if (!app->directory) return error_memory(error);
   app->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-  if (!app->c_locale) return error_memory(error);
-  int code = files_find(app, directory, error);
-  return code ? code : state_create(app, &app->idle, error);
+  return app->directory && app->c_locale && keep_identifiers(app) ? 0 : error_memory(error);
 }
 
-int script_load(const base_env *env, const script_options *options, const char *directory, script_app **app, annal_error *error) {
+/* A generation without files, NULL with the error. `directory` is what it is called. */
+static script_app *new_app(const base_env *env, const script_options *options, const char *directory, annal_error *error) {
   script_app *made = base_calloc(env, 1, sizeof *made);
-  if (!made) return error_memory(error);
+  if (!made) {
+    error_memory(error);
+    return NULL;
+  }
   made->env = env;
   made->options = *options;
   if (made->options.budget <= 0) made->options.budget = LIMIT_BUDGET;
@@ -48,10 +48,34 @@ int script_load(const base_env *env, const script_options *options, const char *
   arena_init(&made->arena, env);
   atomic_init(&made->references, 1);
   pthread_mutex_init(&made->lock, NULL);
-  int code = load_app(made, directory, error);
+  if (prepare_app(made, directory, error) == 0) return made;
+  destroy_app(made);
+  return NULL;
+}
+
+/* Hands out what was made, or ends it. */
+static int finish_app(script_app *made, int code, script_app **app) {
   if (code) destroy_app(made);
   else *app = made;
   return code;
+}
+
+int script_load(const base_env *env, const script_options *options, const char *directory, script_app **app, annal_error *error) {
+  script_app *made = new_app(env, options, directory, error);
+  if (!made) return error->code;
+  int code = files_find(made, directory, error);
+  if (!code) code = state_create(made, &made->idle, error);
+  return finish_app(made, code, app);
+}
+
+int script_read(const base_env *env, const char *directory, script_app **files, annal_error *error) {
+  script_app *made = new_app(env, &(script_options){0}, directory, error);
+  return made ? finish_app(made, files_find(made, directory, error), files) : error->code;
+}
+
+int script_load_nothing(const base_env *env, script_app **app, annal_error *error) {
+  script_app *made = new_app(env, &(script_options){0}, "", error);
+  return made ? finish_app(made, state_create(made, &made->idle, error), app) : error->code;
 }
 
 script_app *script_retain(script_app *app) {

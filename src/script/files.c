@@ -187,3 +187,10 @@ size_t files_by_name(const script_app *app, const char *name) {
     if (strcmp(app->files[i].name, name) == 0) return i;
   return SIZE_MAX;
 }
+
+bool script_source_at(const script_app *files, size_t index, script_source *source) {
+  if (index >= files->file_count) return false;
+  const script_file *file = &files->files[index];
+  *source = (script_source){.path = file->path, .name = file->name, .text = file->source, .size = file->size};
+  return true;
+}

@@ -336,3 +336,38 @@ void sandbox_push_environment(lua_State *L) {
 }
 
 void sandbox_push_globals(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &globals_key); }
+
+/* ---- Asking it --------------------------------------------------------------------------------------------------------- */
+
+typedef struct asked_name {
+  const char *name, *member;
+  bool is_write;
+} asked_name;
+
+/* Does what a script would do; what that raises is the answer. */
+static int use_name(lua_State *L, void *context, annal_error *error) {
+  const asked_name *asked = context;
+  (void)error;
+  luaL_checkstack(L, 8, NULL);
+  if (asked->is_write && !asked->member) {
+    sandbox_push_environment(L);
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, asked->name);
+    return 0;
+  }
+  sandbox_push_globals(L);
+  lua_getfield(L, -1, asked->name);
+  if (!asked->member || !lua_istable(L, -1)) return 0;
+  if (asked->is_write) {
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, asked->member);
+  } else {
+    lua_getfield(L, -1, asked->member);
+  }
+  return 0;
+}
+
+int script_name_fault(script_state *state, const char *name, const char *member_or_null, bool is_write, annal_error *error) {
+  asked_name asked = {.name = name, .member = member_or_null, .is_write = is_write};
+  return script_protect(state, use_name, &asked, error);
+}

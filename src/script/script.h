@@ -84,6 +84,28 @@ const script_projection *script_projections(const script_app *app, size_t *count
 const script_command *script_find_command(const script_app *app, const char *name);
 const script_command *script_commands(const script_app *app, size_t *count);
 
+/* ---- Looking at scripts without running them --------------------------------------------------------------------------- */
+
+/* The files that script_load would take, in order of path, read and not run: for script_source_at alone. Released as a generation.
+ * Errors: not_found, script. */
+int script_read(const base_env *env, const char *directory, script_app **files, annal_error *error);
+
+typedef struct script_source {
+  const char *path; /* below the directory */
+  const char *name; /* as include calls it, or "" */
+  const char *text;
+  size_t size;
+} script_source;
+/* False when there are no more. Borrowed from the generation. */
+bool script_source_at(const script_app *files, size_t index, script_source *source);
+
+/* A generation without scripts, by whose states it can be asked what names mean. */
+int script_load_nothing(const base_env *env, script_app **app, annal_error *error);
+
+/* What reading the global `name` (or its member, where it is a library), or writing to it, would be refused with: `script` with the
+ * message; 0 where it would not. */
+int script_name_fault(script_state *state, const char *name, const char *member_or_null, bool is_write, annal_error *error);
+
 /* ---- States ------------------------------------------------------------------------------------------------------------ */
 
 int script_acquire(script_app *app, script_state **state, annal_error *error);

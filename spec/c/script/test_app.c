@@ -109,10 +109,70 @@ static void a_definition_has_the_form_that_folds_rely_on(void **unused) {
   script_release(app);
 }
 
+/* ---- Looking without running -------------------------------------------------------------------------------------------- */
+
+static void files_are_read_and_not_run(void **unused) {
+  (void)unused;
+  app_files files;
+  annal_error error;
+  script_app *read = NULL;
+  script_source source;
+  app_make(&files);
+  app_write(&files, "b.lua", "error 'never'");
+  app_write(&files, "a/c.lua", "this is no Lua");
+  app_write(&files, "spec/x.lua", "");
+  assert_int_equal(script_read(test_env(), files.directory, &read, &error), 0);
+  assert_true(script_source_at(read, 0, &source));
+  assert_string_equal(source.path, "a/c.lua");
+  assert_string_equal(source.name, "a.c");
+  assert_int_equal(source.size, 14);
+  assert_memory_equal(source.text, "this is no Lua", 14);
+  assert_true(script_source_at(read, 1, &source));
+  assert_string_equal(source.path, "b.lua");
+  assert_false(script_source_at(read, 2, &source));
+  script_release(read);
+  app_remove(&files);
+  assert_int_equal(script_read(test_env(), files.directory, &read, &error), ANNAL_NOT_FOUND);
+}
+
+static void expect_fault(script_state *state, const char *name, const char *member, bool is_write, const char *message) {
+  annal_error error = {0};
+  int code = script_name_fault(state, name, member, is_write, &error);
+  if (code != (message ? ANNAL_SCRIPT : 0) || (message && !strstr(error.message, message)))
+    fail_msg("%s.%s: %s: %s", name, member ? member : "", annal_code_name(code), error.message);
+}
+
+static void names_mean_what_the_sandbox_says(void **unused) {
+  (void)unused;
+  annal_error error;
+  script_app *nothing = NULL;
+  script_state *state = NULL;
+  assert_int_equal(script_load_nothing(test_env(), &nothing, &error), 0);
+  assert_int_equal(script_acquire(nothing, &state, &error), 0);
+  static const char *const known[] = {"event", "projection", "reducer", "include", "t",
+                                      "array", "null",       "log",     "pairs",   "string"};
+  for (size_t i = 0; i < LIST(known); i++) expect_fault(state, known[i], NULL, false, NULL);
+  expect_fault(state, "string", "rep", false, NULL);
+  expect_fault(state, "t", "optional", false, NULL);
+  expect_fault(state, "pairs", "anything", false, NULL); /* no library: what that raises is another matter */
+  expect_fault(state, "os", NULL, false, "os is not there: a reducer that asks for the time");
+  expect_fault(state, "piars", NULL, false, "piars is not there (did you mean pairs?)");
+  expect_fault(state, "t", "strng", false, "t.strng is not there (did you mean t.string?)");
+  expect_fault(state, "math", "random", false, "math.random is not there");
+  expect_fault(state, "x", NULL, true, "'x' is not declared: write local x");
+  expect_fault(state, "pairs", NULL, true, "'pairs' is not declared: write local pairs");
+  expect_fault(state, "string", "trim", true, "string.trim cannot be set");
+  expect_fault(state, "x", NULL, false, "x is not there"); /* nothing was written */
+  script_give_back(state);
+  script_release(nothing);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_cart_is_read_as_declared),
       cmocka_unit_test(a_definition_has_the_form_that_folds_rely_on),
+      cmocka_unit_test(files_are_read_and_not_run),
+      cmocka_unit_test(names_mean_what_the_sandbox_says),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
