@@ -247,6 +247,48 @@ projection "P" { by = "cartId", init = 0, on = { ADDED = function(n, e) return n
         "app.lua:3: an event has no field quantity (what was saved is in event.data)")
     end)
 
+    it("what commands use, read and make that is not there", function()
+      local accounts = EVENTS .. [[
+projection "CART" { by = "cartId", fields = { lines = reducer { init = 0, on = { ADDED = function(n) return n + 1 end } } } }
+projection "SHAPED" { init = 0, on = { ADDED = function(n) return n + 1 end }, view = function(n) return { count = n } end,
+  shape = { count = t.integer } }
+]]
+      finds(accounts .. [[
+command "RIGHT" {
+  args = { cartId = t.string, quantity = t.integer },
+  uses = { cart = "CART", other = { "CART", id = "cartId" }, all = "SHAPED" },
+  decide = function(args, views, context)
+    if views.cart.lines + views.all.count > args.quantity then reject(context.now .. context.new_id()) end
+    return { { type = "REMOVED", data = { cartId = args.cartId, productId = "x" } }, { type = "ADDED", data = args } }
+  end,
+}]])
+      finds(accounts .. [[
+command "WRONG" {
+  args = { cartId = t.string, quantity = t.integer },
+  uses = {
+    cart = "CRT",
+    other = { "CART", id = "cartID" },
+    all = "SHAPED" },
+  decide = function(args, views, context)
+    local n = args.quantiy + views.al.count + views.all.cuont + views.other.m + views.other.lnies
+    if n > 0 then return { type = "ADDD", data = args } end
+    return {
+      type = "REMOVED",
+      data = { cartId = args.cartId, productID = context.id, time = context.now },
+    }
+  end,
+}]], 'app.lua:9: command WRONG: uses.cart: there is no projection "CRT" (did you mean CART?)',
+        'app.lua:10: command WRONG: uses.other: there is no argument "cartID" (did you mean cartId?)',
+        "app.lua:13: command WRONG: args has no field quantiy (did you mean quantity?)",
+        "app.lua:13: command WRONG: views has no field al (did you mean all?)",
+        "app.lua:13: command WRONG: views.all has no field cuont (did you mean count?)",
+        "app.lua:13: command WRONG: views.other has no field lnies (did you mean lines?)",
+        'app.lua:14: command WRONG: there is no event "ADDD" (did you mean ADDED?)',
+        "app.lua:17: command WRONG: context has no field id",
+        "app.lua:17: command WRONG: event REMOVED has no field productID (did you mean productId?)",
+        "app.lua:17: command WRONG: event REMOVED has no field time")
+    end)
+
     it("upcasters that are missing or too many", function()
       finds([[
 event "A" { version = 2, schema = { id = t.string } }

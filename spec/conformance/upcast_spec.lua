@@ -290,6 +290,27 @@ stores.each(_ENV, "a store with events of three versions", function(place, kind)
     assert.equal(6, store:save_event { id = read.id, type = read.type, version = 3, data = read.data }.position)
   end)
 
+  it("answers a call that is repeated by its id, also where it was stored under an older version", function()
+    local decide = [[
+      command "PAY" {
+        args = { accountId = t.string },
+        decide = function(args) return { { type = "PAID", data = %s }, { type = "OPENED", data = args } } end,
+      }]]
+    local old = apps.write { ["a.lua"] = opened .. declared[1]
+      .. decide:format '{ accountId = args.accountId, euros = 1.5, by = "kim" }' }
+    local new = apps.write { ["to_cents.lua"] = to_cents, ["a.lua"] = opened .. declared[3] .. decide:format "nil" }
+    local late = place():open { app = old }
+    assert.same({ 1, 1 }, pluck(late:call("PAY", { accountId = "k" }, { id = "r" }), "version"))
+    late:load(new)
+    local again = late:call("PAY", { accountId = "k" }, { id = "r" })
+    assert.same({ "r/1", "r/2" }, pluck(again, "id"))
+    assert.same({ 3, 1 }, pluck(again, "version"))
+    assert.same({ accountId = "k", cents = 150, payer = { name = "kim" }, tags = {} }, again[1].data)
+    assert.equal(9, place():count "events")
+    apps.remove(old)
+    apps.remove(new)
+  end)
+
   it("is stored as it was", function()
     store:get_event_stream()
     store:projection("ACCOUNT", "a"):save()

@@ -6,7 +6,7 @@
  * With a request's id, one question to the store answers both what the head is and whether the request is stored. That it is one
  * moment matters: were the request stored between the two, its own events would be in what is decided on, and a repetition could
  * be rejected because it had been accepted. After that moment the ids of the events tell: they come before the condition. */
-#include "api/handle.h"
+#include "api/reader.h"
 
 #include "base/error.h"
 #include "base/hash.h"
@@ -107,12 +107,6 @@ static void event_id(const call *c, size_t number, char id[LIMIT_ID_BYTES + 24])
   snprintf(id, LIMIT_ID_BYTES + 24, "%s/%zu", c->request->id, number);
 }
 
-/* Reads at most `limit` events from a position on. */
-static int read_from(const call *c, int64_t position, size_t limit, store_cursor **cursor, annal_error *error) {
-  annal_selection selection = {.size = sizeof selection, .after = position - 1, .limit = limit};
-  return store_read(c->handle->store, &selection, cursor, error);
-}
-
 /* How many events the request has: they were saved together, so they follow each other. */
 static int count_stored(const call *c, int64_t position, size_t *count, annal_error *error) {
   char id[LIMIT_ID_BYTES + 24];
@@ -121,7 +115,8 @@ static int count_stored(const call *c, int64_t position, size_t *count, annal_er
   for (size_t looked = 0; !code && looked == *count; looked += EVENTS_A_LOOK) {
     store_cursor *cursor;
     store_page page = {0};
-    code = read_from(c, position + (int64_t)looked, EVENTS_A_LOOK, &cursor, error);
+    annal_selection selection = {.size = sizeof selection, .after = position + (int64_t)looked - 1, .limit = EVENTS_A_LOOK};
+    code = store_read(c->handle->store, &selection, &cursor, error);
     if (code) return code;
     while (!(code = store_cursor_next(cursor, &page, error)) && page.count > 0)
       for (size_t i = 0; i < page.count; i++) {
@@ -133,29 +128,28 @@ static int count_stored(const call *c, int64_t position, size_t *count, annal_er
   return code;
 }
 
-static int take_page(handle_batch *batch, const store_page *page, annal_error *error) {
-  int code = ANNAL_OK;
-  for (size_t i = 0; i < page->count && !code; i++) {
-    code = intake_add(&batch->intake, NULL, &page->events[i], error);
-    if (code == ANNAL_INVALID) error->code = code = ANNAL_CORRUPT; /* it was stored as JSON */
-  }
+static int take_event(handle_batch *batch, const annal_event *event, annal_error *error) {
+  int code = intake_add(&batch->intake, NULL, event, error);
+  if (code == ANNAL_INVALID) error->code = code = ANNAL_CORRUPT; /* it was stored as JSON */
   return code;
 }
 
-/* The events that an earlier call under this id has stored, the first of them at `position`. */
+/* The events that an earlier call under this id has stored, the first of them at `position`, as the scripts of this one declare
+ * them. */
 static int read_stored(call *c, int64_t position, annal_error *error) {
   handle_batch *batch = c->stored;
-  store_cursor *cursor = NULL;
-  store_page page = {0};
+  handle_reader *reader = NULL;
+  const annal_event *event;
   size_t count;
   handle_free_batch(batch);
   int code = count_stored(c, position, &count, error);
   if (code) return code;
   *batch = (handle_batch){.env = &c->handle->env, .was_stored = true};
   code = intake_init(&batch->intake, &c->handle->env, count, error);
-  if (!code) code = read_from(c, position, count, &cursor, error);
-  while (!code && !(code = store_cursor_next(cursor, &page, error)) && page.count > 0) code = take_page(batch, &page, error);
-  store_cursor_close(cursor);
+  annal_selection selection = {.size = sizeof selection, .after = position - 1, .limit = count};
+  if (!code) code = handle_read_by(c->handle, c->app, &selection, &reader, error);
+  while (!code && !(code = handle_reader_next(reader, 0, &event, error)) && event) code = take_event(batch, event, error);
+  handle_reader_close(reader);
   if (!code) code = intake_finish(&batch->intake, error);
   batch->events = batch->intake.events;
   batch->count = batch->intake.count;

@@ -15,21 +15,23 @@ struct handle_reader {
   base_buf data; /* of `event` */
 };
 
-static handle_reader *new_reader(annal_store *handle, annal_error *error) {
+/* NULL with the error. It takes a reference of its own to the generation. */
+static handle_reader *new_reader(annal_store *handle, script_app *app, annal_error *error) {
   handle_reader *reader = base_calloc(&handle->env, 1, sizeof *reader);
   if (!reader) {
     error_memory(error);
     return NULL;
   }
   reader->handle = handle;
-  reader->app = handle_app(handle);
+  reader->app = app ? script_retain(app) : NULL;
   buf_init(&reader->data, &handle->env);
   return reader;
 }
 
-int handle_read(annal_store *handle, const annal_selection *selection, handle_reader **reader, annal_error *error) {
+int handle_read_by(annal_store *handle, script_app *app, const annal_selection *selection, handle_reader **reader,
+                   annal_error *error) {
   *reader = NULL;
-  handle_reader *made = new_reader(handle, error);
+  handle_reader *made = new_reader(handle, app, error);
   if (!made) return error->code;
   int code = store_read(handle->store, selection, &made->cursor, error);
   if (code) made->cursor = NULL;
@@ -38,9 +40,16 @@ int handle_read(annal_store *handle, const annal_selection *selection, handle_re
   return code;
 }
 
+int handle_read(annal_store *handle, const annal_selection *selection, handle_reader **reader, annal_error *error) {
+  script_app *app = handle_app(handle);
+  int code = handle_read_by(handle, app, selection, reader, error);
+  script_release(app);
+  return code;
+}
+
 int handle_follow(annal_store *handle, const annal_selection *selection, handle_reader **reader, annal_error *error) {
   *reader = NULL;
-  handle_reader *made = new_reader(handle, error);
+  handle_reader *made = new_reader(handle, NULL, error); /* the first page takes the generation in force */
   if (!made) return error->code;
   int code = store_follow(handle->store, selection, &made->follower, error);
   if (code) made->follower = NULL;

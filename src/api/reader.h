@@ -14,6 +14,10 @@ typedef struct handle_reader handle_reader;
 /* Those of store_read. A read is by one generation of scripts, the one in force when it begins. */
 int handle_read(annal_store *handle, const annal_selection *selection, handle_reader **reader, annal_error *error);
 
+/* By a generation that the caller holds; NULL: by none. */
+int handle_read_by(annal_store *handle, script_app *app, const annal_selection *selection, handle_reader **reader,
+                   annal_error *error);
+
 /* Those of store_follow. A follower has no end, so it takes the generation in force with every page. */
 int handle_follow(annal_store *handle, const annal_selection *selection, handle_reader **reader, annal_error *error);
 

@@ -12,7 +12,8 @@ return function(tree)
       events = {}, -- by type: { node, fields = name → true or the fields of an object; nil: unknown, version, validate }
       projections = {}, -- by name: { name, node, folds, view, parts of the state or nil, types = handled → item, complete }
       folds = {}, -- { init, handlers = type → item, node, of }
-      open = false, -- there may be events whose names are not written out
+      commands = {}, -- by name: { name, args = fields or nil, uses = view → item or nil, decide }
+      open = {}, -- words by which something may be declared whose name is not written out
     }
 
     local function hint(name, known)
@@ -95,10 +96,11 @@ return function(tree)
     -- ---- Folds --------------------------------------------------------------------------------------------------------------
 
     local function check_event_type(what, name, item, place)
-      if declared.open or declared.events[name] then return true end
+      if declared.open.event or declared.events[name] then return true end
       report(item, ("%s: there is no event \"%s\"%s"):format(what, name, hint(name, declared.events)), place)
       return false
     end
+    declared.check_event_type = check_event_type
 
     -- A reducer's table, or a projection's that folds as a whole.
     local function add_fold(what, node, place, init, on)
@@ -246,8 +248,8 @@ return function(tree)
       local found = members(definition)
       if not found then return end
       local folds, complete, parts = folds_of(name, node, found)
-      local projection = { name = name, node = node, folds = folds, parts = parts, view = found.view, types = {} }
-      projection.complete = complete
+      local projection = { name = name, node = node, folds = folds, parts = parts, complete = complete, types = {} }
+      projection.view, projection.shape = found.view, found.shape
       for _, fold in ipairs(folds) do
         projection.complete = projection.complete and fold.complete
         for event_type, item in pairs(fold.handlers) do projection.types[event_type] = projection.types[event_type] or item end
@@ -257,17 +259,44 @@ return function(tree)
       if found.streams then check_streams(projection, found.streams) end
     end
 
+    -- ---- Commands -----------------------------------------------------------------------------------------------------------
+
+    local function check_use(command, view, use)
+      local what = ("command %s: uses.%s"):format(command.name, view)
+      local found = members(use.value)
+      local name = resolve(found and found[1] and found[1].value or use.value)
+      if name.kind == "string" and not declared.projections[name.value] and not declared.open.projection then
+        report(use, ("%s: there is no projection \"%s\"%s"):format(what, name.value, hint(name.value, declared.projections)),
+          command.node)
+      end
+      local id = found and found.id and resolve(found.id.value)
+      if id and id.kind == "string" and command.args and not command.args[id.value] then
+        report(found.id, ("%s: there is no argument \"%s\"%s"):format(what, id.value, hint(id.value, command.args)), command.node)
+      end
+    end
+
+    local function add_command(node, name, definition)
+      local found = members(definition)
+      if not found then return end
+      local uses, complete = {}, true
+      if found.uses then uses, complete = members(found.uses.value) end
+      local command = { name = name, node = node, args = {}, uses = complete and uses or nil, decide = found.decide }
+      if found.args then command.args = fields_of(found.args.value) end
+      declared.commands[name] = command
+      for _, view in ipairs(tree.sorted_keys(uses or {})) do check_use(command, view, uses[view]) end
+    end
+
     -- ---- All of them --------------------------------------------------------------------------------------------------------
 
-    -- Whatever else is done with the word `event` may declare anything, as may a file that could not be read.
-    local function is_open()
-      local open = false
+    -- Whatever else is done with a word of declaration may declare anything, as may a file that could not be read.
+    local function is_open(word)
+      local open = files.incomplete
       for _, file in ipairs(files) do
         local written = {}
         tree.walk(file.tree, function(node)
-          if tree.named(node, "event") then written[node.callee.callee] = true end
+          if tree.named(node, word) then written[node.callee.callee] = true end
         end)
-        tree.walk(file.tree, function(node) open = open or tree.is_word(node, "event") and not written[node] end)
+        tree.walk(file.tree, function(node) open = open or tree.is_word(node, word) and not written[node] end)
       end
       return open
     end
@@ -281,10 +310,11 @@ return function(tree)
       end
     end
 
-    declared.open = is_open() or files.incomplete
+    declared.open = { event = is_open "event", projection = is_open "projection" }
     each("event", add_event)
     for _, file in ipairs(files) do add_reducers(file) end
     each("projection", add_projection)
+    each("command", add_command)
     return declared
   end
 end

@@ -4,6 +4,7 @@
 -- A name is reported where it cannot mean anything and another one, a slip of the fingers away, does. A function that is used for
 -- something else too, or a value that goes its own ways, is not spoken of.
 
+local CONTEXT_FIELDS = { metadata = true, new_id = true, now = true }
 local EVENT_FIELDS = { created_at = true, data = true, id = true, metadata = true, position = true, type = true, version = true }
 
 return function(tree)
@@ -110,36 +111,40 @@ return function(tree)
       return plain and inner[1] and inner or nil, known
     end
 
-    -- The schemas of what an expression stands for, and its path; `is_data` knows where to begin. Nil where nothing is known.
-    local function schemas_of(node, is_data, schemas)
-      if is_data(node) then return schemas, "data" end
+    -- The schemas of what an expression stands for, and its path. `root` is where to begin: { is(node), schemas, path }. Nil
+    -- where nothing is known.
+    local function schemas_of(node, root)
+      if root.is(node) then return root.schemas, root.path end
       if node.kind == "name" and node.var and node.var.writes == 0 and node.var.value then
-        return schemas_of(node.var.value, is_data, schemas)
+        return schemas_of(node.var.value, root)
       end
       if node.kind ~= "index" or not node.field then return nil end
-      local outer, path = schemas_of(node.object, is_data, schemas)
+      local outer, path = schemas_of(node.object, root)
       if not outer then return nil end
       return step(outer, node.field), path .. "." .. node.field
     end
 
-    local function check_data(fn, is_data, types)
-      local schemas = {}
-      for _, name in ipairs(types) do
-        local event = declared.events[name]
-        if not event or not event.fields then return end
-        schemas[#schemas + 1] = event.fields
-      end
+    -- What a function reads of values whose schemas are known.
+    local function check_fields(fn, root, whose)
       tree.walk(fn.body, function(node)
         if node.kind ~= "index" or not node.field or node.target or assigned[node.field] then return end
-        local outer, path = schemas_of(node.object, is_data, schemas)
+        local outer, path = schemas_of(node.object, root)
         if not outer or select(2, step(outer, node.field)) then return end
         for _, fields in ipairs(outer) do
           local meant = hint(node.field, fields)
-          if meant ~= "" then
-            return report(node, ("%s: %s has no field %s%s"):format(table.concat(types, ", "), path, node.field, meant))
-          end
+          if meant ~= "" then return report(node, ("%s: %s has no field %s%s"):format(whose, path, node.field, meant)) end
         end
       end)
+    end
+
+    local function check_data(fn, is_data, types)
+      local root = { is = is_data, schemas = {}, path = "data" }
+      for _, name in ipairs(types) do
+        local event = declared.events[name]
+        if not event or not event.fields then return end
+        table.insert(root.schemas, event.fields)
+      end
+      check_fields(fn, root, table.concat(types, ", "))
     end
 
     local function check_handler(fn, types)
@@ -216,6 +221,64 @@ return function(tree)
       end)
     end
 
+    -- ---- Commands -----------------------------------------------------------------------------------------------------------
+
+    -- A table of which only what is there can be read: who reads something else has an error.
+    local function check_guarded(fn, param, known, what)
+      if not param or param.writes > 0 or not known then return end
+      tree.walk(fn.body, function(node)
+        if node.kind ~= "index" or not node.field or node.target or node.object.var ~= param or known[node.field] then return end
+        report(node, ("%s has no field %s%s"):format(what, node.field, hint(node.field, known)))
+      end)
+    end
+
+    -- The fields of a projection's view, where they are known.
+    local function view_names(use)
+      local found = resolver.members(use.value)
+      local name = resolve(found and found[1] and found[1].value or use.value)
+      local projection = name.kind == "string" and declared.projections[name.value]
+      if not projection then return nil end
+      if projection.shape then
+        local shape, complete = resolver.members(projection.shape.value)
+        return complete and shape or nil
+      end
+      return not projection.view and projection.parts or nil
+    end
+
+    -- Events that it makes: what is no event, or has a field that its event has not, cannot be saved.
+    local function check_made_event(command, node)
+      local found = node.kind == "table" and resolver.members(node)
+      local name = found and found.type and found.data and resolve(found.type.value)
+      if not name or name.kind ~= "string" then return end
+      local what = "command " .. command.name
+      if not declared.check_event_type(what, name.value, found.type) then return end
+      local event, data = declared.events[name.value], resolver.members(found.data.value)
+      if not event or not event.fields or not data then return end
+      for _, field in ipairs(tree.sorted_keys(data)) do
+        if type(field) == "string" and not event.fields[field] then
+          report(data[field], ("%s: event %s has no field %s%s"):format(what, name.value, field, hint(field, event.fields)))
+        end
+      end
+    end
+
+    local function check_decide(fn, command)
+      local args, views, context = table.unpack(fn.params, 1, 3)
+      if args and args.writes == 0 and command.args then
+        check_fields(fn, { is = function(node) return node.var == args end, schemas = { command.args }, path = "args" },
+          "command " .. command.name)
+      end
+      check_guarded(fn, views, command.uses, ("command %s: views"):format(command.name))
+      check_guarded(fn, context, CONTEXT_FIELDS, ("command %s: context"):format(command.name))
+      for view, use in pairs(views and views.writes == 0 and command.uses or {}) do
+        local schema, names = {}, view_names(use)
+        for name in pairs(names or {}) do schema[name] = true end
+        local function is_view(node) return node.kind == "index" and node.field == view and node.object.var == views end
+        local root = { is = is_view, schemas = { schema }, path = "views." .. view }
+        if names then check_fields(fn, root, "command " .. command.name) end
+      end
+      tree.walk(fn.body, function(node) check_made_event(command, node) end)
+    end
+
     -- ---- All of them --------------------------------------------------------------------------------------------------------
 
     local function state_of_fold(fold)
@@ -253,6 +316,7 @@ return function(tree)
           in_handler = true
         end
         if role.validates then return check_validate(fn, role.validates) end
+        if role.decides then return check_decide(fn, role.decides) end
         if states and role.state then states[#states + 1] = role.state
         else states = nil
         end
@@ -271,6 +335,7 @@ return function(tree)
     for _, fold in ipairs(declared.folds) do add_fold(fold) end
     for _, name in ipairs(tree.sorted_keys(declared.projections)) do add_view(declared.projections[name]) end
     for name, event in pairs(declared.events) do add_role(event.validate, { validates = name }) end
+    for _, command in pairs(declared.commands) do add_role(command.decide, { decides = command }) end
     drop_functions_used_elsewhere()
     for fn, list in pairs(roles) do check_roles(fn, list) end
   end
