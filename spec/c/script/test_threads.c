@@ -11,7 +11,21 @@
 
 static script_app *app;
 
-/* Two thirds of the events are good, one third makes the state run out of budget. */
+/* Whether an event of the older version comes out doubled, as its upcaster says. */
+static bool upgrades(script_state *state, int n) {
+  char data[32], doubled[32];
+  annal_error error;
+  snprintf(data, sizeof data, "{\"n\":%d}", n);
+  snprintf(doubled, sizeof doubled, "{\"n\":%d}", 2 * n);
+  annal_event event = {.position = 1, .id = "e", .type = "E", .version = 1, .data = data, .data_size = strlen(data)}, upgraded;
+  base_buf out;
+  buf_init(&out, test_env());
+  bool right = script_upcast(state, &event, &out, &upgraded, &error) == 0 && strcmp(upgraded.data, doubled) == 0;
+  buf_free(&out);
+  return right;
+}
+
+/* Most of the events are good, some make the state run out of budget. */
 static void *work(void *context) {
   long wrong = 0;
   (void)context;
@@ -23,6 +37,7 @@ static void *work(void *context) {
     buf_init(&out, test_env());
     char data[32];
     int version = 0, n = i % 12;
+    wrong += !upgrades(state, n);
     snprintf(data, sizeof data, "{\"n\":%d}", n);
     int code = script_check_event(state, "E", &version, data, strlen(data), &out, &error);
     wrong += code != (n == 3 ? ANNAL_BUDGET : n == 4 ? ANNAL_INVALID : 0);
@@ -40,7 +55,8 @@ static void many_threads_share_a_generation(void **unused) {
   const script_options options = {.budget = 20000, .memory = LIMIT_SCRIPT_MEMORY};
   app_make(&files);
   app_write(&files, "a.lua",
-            "event 'E' { schema = { n = t.integer }, validate = function(d) while d.n == 3 do end return d.n ~= 4 end }");
+            "event 'E' { version = 2, schema = { n = t.integer }, upcast = { function(d) d.n = 2 * d.n return d end },"
+            "  validate = function(d) while d.n == 3 do end return d.n ~= 4 end }");
   assert_int_equal(script_load(test_env(), &options, files.directory, &app, &error), 0);
   pthread_t threads[THREADS];
   for (int i = 0; i < THREADS; i++) {
