@@ -64,6 +64,8 @@ typedef struct store_backend {
   /* `reach` may be NULL. What it speaks of, and later what the cursor has handed out, every page contains, or is asked for again;
    * `unavailable` where no server has it in time, or another history has taken its place. */
   int (*read)(store *s, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error);
+  int (*read_correlated)(store *s, const annal_selection *selection, const char *correlation_id, const store_reach *reach,
+                         store_cursor **cursor, annal_error *error);
   int (*read_row)(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                   size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
   /* NULL where there can be no table of the original's. */

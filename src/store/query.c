@@ -173,21 +173,47 @@ static void add_order(query *q, const char *column, const read_bounds *bounds) {
   query_add_int(q, bounds->limit);
 }
 
+/* What a branch of a read within one correlation asks for, in two ways: its index, and the event that began it, which has no
+ * correlation of its own to name. */
+static void add_correlation(query *q, bool beginning) {
+  if (!q->correlation) return;
+  query_text(q, " AND ");
+  if (beginning) {
+    query_text(q, "e.id");
+    add_values(q, &q->correlation, 1);
+    return;
+  }
+  if (q->dialect->correlated) query_text(q, q->dialect->correlated);
+  add_field(q, "e.metadata", QUERY_CORRELATION, &q->correlation, 1);
+}
+
+/* One place of an index: `stream` NULL stands for all events. */
+static void add_place(query *q, const char *table, const annal_stream *stream, stream_split split, size_t number, bool beginning,
+                      const read_bounds *bounds) {
+  query_text(q, "SELECT b.position FROM (SELECT e.position FROM ");
+  query_text(q, table);
+  add_bounds(q, stream, bounds);
+  add_correlation(q, beginning);
+  if (stream) {
+    query_text(q, " AND ");
+    add_branch(q, stream, split, number);
+  }
+  add_order(q, "e.position", bounds);
+  query_text(q, ") b");
+}
+
 static void add_united(query *q, const char *table, const annal_stream *streams, size_t count, size_t branch_count,
                        const read_bounds *bounds) {
   bool split_streams = branch_count <= LIMIT_BRANCHES;
-  for (size_t i = 0; i < count; i++) {
-    stream_split split = split_streams ? split_of(q, &streams[i]) : (stream_split){.branches = 1, .field = NO_FIELD};
-    for (size_t j = 0; j < split.branches; j++) {
-      query_text(q, i + j == 0 ? "" : " UNION ");
-      query_text(q, "SELECT b.position FROM (SELECT e.position FROM ");
-      query_text(q, table);
-      add_bounds(q, &streams[i], bounds);
-      query_text(q, " AND ");
-      add_branch(q, &streams[i], split, j);
-      add_order(q, "e.position", bounds);
-      query_text(q, ") b");
-    }
+  const char *joint = "";
+  for (size_t i = 0; i < (count ? count : 1); i++) {
+    const annal_stream *stream = count ? &streams[i] : NULL;
+    stream_split split = stream && split_streams ? split_of(q, stream) : (stream_split){.branches = 1, .field = NO_FIELD};
+    for (size_t j = 0; j < split.branches; j++)
+      for (int way = 0; way < (q->correlation ? 2 : 1); way++, joint = " UNION ") {
+        query_text(q, joint);
+        add_place(q, table, stream, split, j, way == 1, bounds);
+      }
   }
 }
 
@@ -203,7 +229,7 @@ void query_select_events(query *q, const char *columns, const char *table, const
   query_text(q, columns);
   query_text(q, " FROM ");
   query_text(q, table);
-  if (branch_count <= 1) {
+  if (branch_count <= 1 && !q->correlation) {
     add_bounds(q, stream_count ? streams : NULL, &bounds);
     if (stream_count) {
       query_text(q, " AND ");

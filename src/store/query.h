@@ -17,6 +17,9 @@ struct query;
 /* The terms of an order (order.h), by which a field is compared one after the other: these three are what its index has. */
 enum { ORDER_TERM_KIND, ORDER_TERM_NUMBER, ORDER_TERM_TEXT, ORDER_TERMS_OF_INDEX };
 
+/* The field of metadata by which events belong together. */
+#define QUERY_CORRELATION "correlation_id"
+
 typedef struct query_dialect {
   /* Appends the placeholder of parameter `number`, from 1; `integer` says whether it is an int64 or a text. */
   void (*placeholder)(base_buf *sql, size_t number, bool integer);
@@ -31,6 +34,9 @@ typedef struct query_dialect {
   void (*order_term)(base_buf *sql, const char *column, const char *name, size_t term);
   /* Appends what that term is for a value: a placeholder with its parameter, borrowed from the place. */
   void (*order_value)(struct query *q, const char *name, size_t term, const order_place *place);
+  /* Appends the condition under which the index of correlations holds an event, where it is more than that there is a value; NULL:
+   * it is not. Without it that index would not be used. */
+  const char *correlated;
 } query_dialect;
 
 typedef struct query_param {
@@ -42,6 +48,8 @@ typedef struct query {
   const query_dialect *dialect;
   const char *const *declared; /* fields of events that have an index; may be set after query_init, else NULL */
   size_t declared_count;
+  const char
+      *correlation; /* only events of this correlation: those that name it, and the one whose id it is; may be set, else NULL */
   const char *after_sql; /* an SQL expression in place of the parameter `after` of query_select_events; may be set, else NULL */
   base_buf sql;
   query_param *params;
@@ -65,7 +73,8 @@ void query_add_stream(query *q, const annal_stream *stream);
 /* Appends " AND <field> in (…)" for each field: it stands behind another condition. */
 void query_add_fields(query *q, const char *column, const annal_field *fields, size_t count);
 
-/* SELECT `columns` FROM `table` for events above `after` (0: all; a stream's own `after` counts where it is higher), up to and
+/* With a `correlation` of one stream at most.
+ * SELECT `columns` FROM `table` for events above `after` (0: all; a stream's own `after` counts where it is higher), up to and
  * including `up_to` (0: no bound), of `streams` (0: all events), in order of position, at most `limit` (0: none).
  * `columns` are qualified with "e.". */
 void query_select_events(query *q, const char *columns, const char *table, const annal_stream *streams, size_t stream_count,

@@ -238,7 +238,9 @@ static int resolve_streams(store *s, annal_stream *streams, size_t count, store_
   return ANNAL_OK;
 }
 
-int store_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error) {
+/* correlation_id NULL: all of what is selected. */
+static int read_selected(store *s, const annal_selection *selection, const char *correlation_id, store_cursor **cursor,
+                         annal_error *error) {
   *cursor = NULL;
   annal_selection resolved = *selection;
   store_reach reach = {.patient = true};
@@ -258,10 +260,24 @@ int store_read(store *s, const annal_selection *selection, store_cursor **cursor
     result = resolve_streams(s, streams, selection->stream_count, &reach, error);
   }
   resolved.streams = streams;
-  if (!result) result = s->backend->read(s, &resolved, &reach, cursor, error);
+  if (!result && correlation_id) result = s->backend->read_correlated(s, &resolved, correlation_id, &reach, cursor, error);
+  else if (!result) result = s->backend->read(s, &resolved, &reach, cursor, error);
   if (!result) (*cursor)->owner = s->owner;
   base_free(s->env, streams);
   return result;
+}
+
+int store_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error) {
+  return read_selected(s, selection, NULL, cursor, error);
+}
+
+int store_read_correlated(store *s, const annal_selection *selection, const char *correlation_id, store_cursor **cursor,
+                          annal_error *error) {
+  *cursor = NULL;
+  if (selection->stream_count > 1)
+    return error_set(error, ANNAL_MISUSE, "streams", "a read within a correlation takes one stream at most");
+  int result = text_check(correlation_id, 1, LIMIT_VALUE_BYTES, "correlation id", error);
+  return result ? result : read_selected(s, selection, correlation_id, cursor, error);
 }
 
 int store_read_foreign(store *s, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error) {

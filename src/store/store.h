@@ -75,6 +75,10 @@ typedef struct store_page {
 
 /* Begins a read; after_id and before_id are resolved first (not_found). The head is taken first and never passed. */
 int store_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error);
+/* The same within one correlation: of events whose metadata name it as their correlation_id, and of the one whose id it is. By an index
+ * where the store has one (it is made when the store is next opened by somebody who may). With one stream at most. */
+int store_read_correlated(store *s, const annal_selection *selection, const char *correlation_id, store_cursor **cursor,
+                          annal_error *error);
 int store_cursor_next(store_cursor *cursor, store_page *page, annal_error *error);
 void store_cursor_close(store_cursor *cursor); /* accepts NULL */
 

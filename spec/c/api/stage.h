@@ -67,7 +67,7 @@ static inline void stage_start(stage *s, const char *script, annal_options optio
 }
 
 static inline void stage_end(stage *s) {
-  char command[128];
+  char command[192];
   annal_close(s->handle);
   if (s->postgres) {
     PGconn *conn = PQconnectdb(s->location);

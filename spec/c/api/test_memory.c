@@ -239,7 +239,7 @@ static void a_failed_call_is_none(void **unused) {
   place_script(&p, "app.lua", APP COMMANDS);
   place_open_with(&p, (annal_options){.app = p.app, .allocate = allocate, .allocate_context = &s});
   for (; refused; failed++) {
-    char id[32], sql[96], args[32];
+    char id[32], sql[96], args[48];
     annal_text stored = {0};
     annal_call_options options = {.size = sizeof options, .metadata = "{\"by\":\"me\"}"};
     /* The states that it needs are there, and each has an instance of its own: more events would need more memory each time. */

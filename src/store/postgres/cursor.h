@@ -13,6 +13,7 @@ typedef struct pg_cursor {
   pg_store *s;
   annal_stream *streams; /* owned copy */
   size_t stream_count;
+  char *correlation; /* owned; NULL: none was asked for */
   bool reverse;
   bool over;         /* no page comes after the one in hand */
   bool begun;        /* the first page was handed out */

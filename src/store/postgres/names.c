@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/limits.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -312,13 +313,20 @@ static void add_order_value(query *q, const char *name, size_t term, const order
   }
 }
 
+#define AS_TEXT(number) #number
+#define BYTES_TEXT(number) AS_TEXT(number)
+
+/* As in correlation_index.sql. */
+#define CORRELATED "octet_length(e.metadata ->> '" QUERY_CORRELATION "') <= " BYTES_TEXT(LIMIT_VALUE_BYTES) " AND "
+
 const query_dialect pg_dialect = {.placeholder = add_placeholder,
                                   .field = add_field,
                                   .field_is_scalar = add_field_is_scalar,
                                   .order_exact = 0,
                                   .order_terms = ORDER_TERMS_OF_INDEX,
                                   .order_term = add_order_term,
-                                  .order_value = add_order_value};
+                                  .order_value = add_order_value,
+                                  .correlated = CORRELATED};
 
 /* ---- The DDL for people -------------------------------------------------------------------------------------------------- */
 
@@ -350,6 +358,16 @@ void pg_field_key(const char *on, const char *field, char key[PG_KEY_BYTES]) {
                      : strcmp(on, "order") == 0 ? "projection_order"
                                                 : "projection_index";
   snprintf(key, PG_KEY_BYTES, "%s:%s", kind, field);
+}
+
+void pg_render_correlation(base_buf *out, const pg_names *names) {
+  char index[PG_INDEX_NAME_BYTES], quoted[PG_INDEX_NAME_BYTES + 2];
+  pg_index_name("events", "metadata." QUERY_CORRELATION, index);
+  snprintf(quoted, sizeof quoted, "\"%s\"", index);
+  const pg_word own[] = {
+      {"index", quoted}, {"field", "'" QUERY_CORRELATION "'"}, {"bytes", BYTES_TEXT(LIMIT_VALUE_BYTES)}, {NULL, NULL}};
+  pg_render(out, names, own, "correlation_index.sql");
+  render_remembered(out, names, PG_CORRELATION_KEY, index);
 }
 
 void pg_own_index_key(const annal_index *index, char key[PG_KEY_BYTES]) {
@@ -396,6 +414,7 @@ void pg_render_store(base_buf *out, const pg_names *names, const annal_options *
       pg_render_declared(out, names, "projections", options->projection_indexes[i]);
       pg_render_declared(out, names, "order", options->projection_indexes[i]);
     }
+  pg_render_correlation(out, names);
   pg_render(out, names, NULL, "answer.sql");
   pg_render_functions(out, names, options->data_indexes, options->data_index_count);
   pg_render(out, names, NULL, "revoke.sql");

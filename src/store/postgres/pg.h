@@ -70,6 +70,9 @@ void pg_render_declared(base_buf *out, const pg_names *names, const char *on, co
 void pg_index_name(const char *on, const char *field, char name[PG_INDEX_NAME_BYTES]);
 #define PG_KEY_BYTES 96
 void pg_field_key(const char *on, const char *field, char key[PG_KEY_BYTES]);
+/* The index of correlations and its row. */
+#define PG_CORRELATION_KEY "metadata_index:" QUERY_CORRELATION
+void pg_render_correlation(base_buf *out, const pg_names *names);
 /* An index of the user's, as one statement, and its row. */
 void pg_render_own_index(base_buf *out, const pg_names *names, const annal_index *index);
 void pg_render_own_index_row(base_buf *out, const pg_names *names, const annal_index *index);
@@ -254,6 +257,8 @@ int pg_head(store *base, store_head_info *head, annal_error *error);
 int pg_position_of(store *base, const char *id, int64_t *position, annal_error *error);
 int pg_find(store *base, const char *id, store_head_info *head, int64_t *position, annal_error *error);
 int pg_read(store *base, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error);
+int pg_read_correlated(store *base, const annal_selection *selection, const char *correlation_id, const store_reach *reach,
+                       store_cursor **cursor, annal_error *error);
 int pg_read_row(store *base, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                 size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
 int pg_look(store *base, const store_head_info *place, store_head_info *head, store_sight *sight,

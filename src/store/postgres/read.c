@@ -109,6 +109,7 @@ static void query_begin(pg_cursor *c, query *q) {
   query_init(q, c->s->base.env, &pg_dialect);
   q->declared = (const char *const *)c->s->base.event_fields.names;
   q->declared_count = c->s->base.event_fields.count;
+  q->correlation = c->correlation;
 }
 
 static void add_head(base_buf *columns, const pg_cursor *c) {
@@ -398,6 +399,7 @@ static void cursor_free(pg_cursor *c) {
   PQclear(c->first);
   base_free(s->base.env, c->events);
   base_free(s->base.env, c->streams);
+  base_free(s->base.env, c->correlation);
   base_free(s->base.env, c);
 }
 
@@ -420,8 +422,8 @@ static pg_cursor *cursor_new(pg_store *s, const annal_stream *streams, size_t co
   return NULL;
 }
 
-int pg_read(store *base, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error) {
-  pg_store *s = (pg_store *)base;
+static int open_read(pg_store *s, const annal_selection *selection, const char *correlation, const store_reach *reach,
+                     store_cursor **cursor, annal_error *error) {
   pg_cursor *c = cursor_new(s, selection->streams, selection->stream_count);
   int code = ANNAL_OK;
   if (!c) return error_memory(error);
@@ -432,10 +434,21 @@ int pg_read(store *base, const annal_selection *selection, const store_reach *re
   if (reach) c->reach = *reach;
   c->bounded = c->up_to > 0 && c->up_to <= c->reach.up_to.position; /* a head was taken already */
   c->over = selection->before > 0 && c->up_to <= c->after;          /* nothing lies between, and 0 would mean no bound */
-  if (!c->over) code = advance(c, error);
+  if (correlation) c->correlation = base_strdup(s->base.env, correlation);
+  if (correlation && !c->correlation) code = error_memory(error);
+  if (!code && !c->over) code = advance(c, error);
   if (code) cursor_free(c);
   else *cursor = &c->base;
   return code;
+}
+
+int pg_read(store *base, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error) {
+  return open_read((pg_store *)base, selection, NULL, reach, cursor, error);
+}
+
+int pg_read_correlated(store *base, const annal_selection *selection, const char *correlation_id, const store_reach *reach,
+                       store_cursor **cursor, annal_error *error) {
+  return open_read((pg_store *)base, selection, correlation_id, reach, cursor, error);
 }
 
 /* ---- A row and what came after it ------------------------------------------------------------------------------------------ */

@@ -322,6 +322,49 @@ static int change(pg_store *s, pg_conn *conn, const pg_call *call, found *f, ann
   return code ? explain(s, was_there ? "add the indexes that are declared" : "make a store there", error) : ANNAL_OK;
 }
 
+/* Whether we may, and whether it is worth the attempt: a refusal would stand in the server's log at every open. */
+static bool may_index(pg_store *s, pg_conn *conn, const pg_call *call) {
+  annal_error ignored;
+  base_buf sql;
+  PGresult *result = NULL;
+  buf_init(&sql, s->base.env);
+  pg_render(&sql, &s->names, NULL, "may_index.sql");
+  bool may = !sql.failed && pg_query(s, conn, sql.bytes, NULL, call, &result, &ignored) == ANNAL_OK && PQntuples(result) == 1 &&
+             pg_int(result, 0, 0);
+  PQclear(result);
+  buf_free(&sql);
+  return may;
+}
+
+static int make_correlations(pg_store *s, pg_conn *conn, const pg_call *call, found *f, annal_error *error) {
+  base_buf sql;
+  int code = look(s, conn, call, f, error);
+  if (code || meta_value(f, PG_CORRELATION_KEY)) return code;
+  buf_init(&sql, s->base.env);
+  pg_render_correlation(&sql, &s->names);
+  code = sql.failed ? error_memory(error) : pg_script(s, conn, sql.bytes, call, error);
+  buf_free(&sql);
+  return code;
+}
+
+/* A store of an older program gets its index of correlations when somebody opens it who may make one. It is a help and no more: who
+ * may not, or cannot now, opens the store without it. */
+static int index_correlations(pg_store *s, pg_conn *conn, const pg_call *call, found *f, annal_error *error) {
+  pg_call patient = *call;
+  annal_error failure;
+  if (s->base.options->read_only || meta_value(f, PG_CORRELATION_KEY) || !may_index(s, conn, call)) return ANNAL_OK;
+  patient.deadline = INT64_MAX - PG_GRACE;
+  int code = begin_change(s, conn, &patient, &failure);
+  if (!code) code = make_correlations(s, conn, &patient, f, &failure);
+  code = end_change(s, conn, &patient, code, &failure);
+  if (code) base_log(s->base.env, "warn", "%s: the index of correlations cannot be made: %s", s->place, failure.message);
+  if (code && pg_lost(conn)) {
+    *error = failure;
+    return code;
+  }
+  return look(s, conn, call, f, error);
+}
+
 int pg_schema_prepare(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error) {
   found f = {0};
   const annal_options *options = s->base.options;
@@ -335,6 +378,7 @@ int pg_schema_prepare(pg_store *s, pg_conn *conn, const pg_call *call, annal_err
     code = change(s, conn, call, &f, error);
     if (!code) code = look(s, conn, call, &f, error);
   }
+  if (!code) code = index_correlations(s, conn, call, &f, error);
   if (!code) code = take_fields(s, &f, error);
   found_free(&f);
   return code;

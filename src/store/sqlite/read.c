@@ -13,7 +13,8 @@ typedef struct sqlite_cursor {
   sqlite_store *s;
   annal_stream *streams; /* one block of our own */
   size_t stream_count;
-  int64_t after; /* both bounds move as pages are read */
+  char *correlation; /* ours; NULL: none was asked for */
+  int64_t after;     /* both bounds move as pages are read */
   int64_t up_to;
   uint64_t left; /* of the limit */
   bool reverse;
@@ -221,6 +222,7 @@ static int read_page(sqlite_cursor *c, sqlite_conn *conn, annal_error *error) {
   query_init(&q, c->s->base.env, &sqlite_dialect);
   q.declared = (const char *const *)c->s->base.event_fields.names;
   q.declared_count = c->s->base.event_fields.count;
+  q.correlation = c->correlation;
   query_select_events(&q, COLUMNS, c->s->events, c->streams, c->stream_count, c->after, c->up_to, wanted, c->reverse);
   int result = run_page(c, conn, &q, wanted, error);
   query_free(&q);
@@ -256,6 +258,7 @@ static void cursor_close(store_cursor *cursor) {
   buf_free(&c->row_texts);
   base_free(env, c->events);
   base_free(env, c->streams);
+  base_free(env, c->correlation);
   base_free(env, c);
 }
 
@@ -287,16 +290,16 @@ static int begin_read(sqlite_cursor *c, sqlite_conn *conn, int64_t before, annal
   return result;
 }
 
-int sqlite_read(store *s, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error) {
-  (void)reach; /* one file does not lag */
-  sqlite_store *self = (sqlite_store *)s;
+static int open_read(sqlite_store *self, const annal_selection *selection, const char *correlation, store_cursor **cursor,
+                     annal_error *error) {
   sqlite_cursor *c = new_cursor(self, selection->streams, selection->stream_count);
   if (!c) return error_memory(error);
   c->after = selection->after;
   c->reverse = selection->reverse;
   if (selection->limit) c->left = selection->limit;
+  if (correlation) c->correlation = base_strdup(self->base.env, correlation);
   sqlite_conn *conn;
-  int result = sqlite_take_reader(self, &conn, error);
+  int result = correlation && !c->correlation ? error_memory(error) : sqlite_take_reader(self, &conn, error);
   if (!result) {
     result = begin_read(c, conn, selection->before, error);
     sqlite_give_back(conn);
@@ -304,6 +307,18 @@ int sqlite_read(store *s, const annal_selection *selection, const store_reach *r
   if (result) cursor_close(&c->base);
   else *cursor = &c->base;
   return result;
+}
+
+/* One file does not lag: `reach` says nothing new. */
+int sqlite_read(store *s, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error) {
+  (void)reach;
+  return open_read((sqlite_store *)s, selection, NULL, cursor, error);
+}
+
+int sqlite_read_correlated(store *s, const annal_selection *selection, const char *correlation_id, const store_reach *reach,
+                           store_cursor **cursor, annal_error *error) {
+  (void)reach;
+  return open_read((sqlite_store *)s, selection, correlation_id, cursor, error);
 }
 
 /* ---- A row and the events beyond it ------------------------------------------------------------------------------------ */

@@ -144,6 +144,19 @@ static void names_set_field(schema_names *names, const char *on, const char *fie
   }
 }
 
+/* Names the index of correlations next. */
+static void names_set_correlation(schema_names *names) {
+  char index[HASH_TEXT_BYTES + 6];
+  names_set_field(names, "events", QUERY_CORRELATION);
+  index_name("events", "metadata." QUERY_CORRELATION, index);
+  buf_clear(&names->index);
+  buf_clear(&names->index_text);
+  buf_clear(&names->field);
+  sqlite_quote(&names->index, index, '"');
+  sqlite_quote(&names->index_text, index, '\'');
+  add_field(&names->field, "metadata", QUERY_CORRELATION);
+}
+
 static void names_free(schema_names *names) {
   for (size_t i = 0; each_name(names, i); i++) buf_free(each_name(names, i));
 }
@@ -474,6 +487,32 @@ static int check_encoding(sqlite_store *s, sqlite_conn *conn, annal_error *error
                    s->path);
 }
 
+static int make_correlations(declaring *d, annal_error *error) {
+  bool there, same;
+  int result = meta_value(d->conn, "metadata_index:", QUERY_CORRELATION, NULL, &there, &same, error);
+  if (result || there) return result;
+  names_set_correlation(&d->names);
+  return run_file(d->s, d->conn, &d->names, "index_correlation.sql", error);
+}
+
+/* A file of an older program gets its index of correlations when somebody opens it who may make one. It is a help and no more: who may
+ * not, or cannot now, opens the store without it. */
+static int index_correlations(declaring *d, annal_error *error) {
+  bool there, same;
+  annal_error failure;
+  int result = meta_value(d->conn, "metadata_index:", QUERY_CORRELATION, NULL, &there, &same, error);
+  if (result || there) return result;
+  result = sqlite_begin(d->conn, &failure);
+  if (!result) {
+    result = make_correlations(d, &failure);
+    if (result) sqlite_rollback(d->conn);
+    else result = sqlite_commit(d->conn, &failure);
+  }
+  if (!result) result = sqlite_script(d->conn, "ANALYZE sqlite_schema", &failure); /* the planner reads its figures */
+  if (result) base_log(d->s->base.env, "warn", "%s: the index of correlations cannot be made: %s", d->s->path, failure.message);
+  return ANNAL_OK;
+}
+
 /* Makes the tables, or what the options declare beyond them, in one transaction. Somebody else may have been quicker, so all is
  * looked at again under the lock. */
 static int make(declaring *d, schema_found *found, annal_error *error) {
@@ -524,6 +563,7 @@ int sqlite_prepare_store(sqlite_store *s, sqlite_conn *conn, annal_error *error)
     if (!result) result = set_wal(s, conn, error);
     if (!result && found.meta) result = declare_all(&d, error);
     if (!result && (!found.meta || d.missing > 0)) result = make(&d, &found, error);
+    if (!result) result = index_correlations(&d, error);
   }
   if (!result) result = load_fields(s, conn, "data_index:", &s->base.event_fields, error);
   if (!result) result = load_fields(s, conn, "projection_index:", &s->base.view_fields, error);
@@ -550,6 +590,9 @@ int sqlite_ddl(const base_env *env, const annal_options *options, base_buf *out,
   names_init(&names, env, options);
   buf_text(out, "PRAGMA journal_mode = WAL;\nBEGIN IMMEDIATE;\n\n");
   expand_file(out, &names, "schema_1.sql");
+  buf_char(out, '\n');
+  names_set_correlation(&names);
+  expand_file(out, &names, "index_correlation.sql");
   add_field_indexes(out, &names, "events", "index_events.sql", options->data_indexes, options->data_index_count);
   add_field_indexes(out, &names, "projections", "index_projections.sql", options->projection_indexes,
                     options->projection_index_count);

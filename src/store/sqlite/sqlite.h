@@ -154,6 +154,8 @@ void sqlite_append(store *s, store_entry *entries, size_t count); /* append.c */
 int sqlite_append_within(sqlite_store *s, sqlite_conn *conn, store_entry *entries, size_t count, annal_error *error);
 int sqlite_head(store *s, store_head_info *head, annal_error *error); /* read.c */
 int sqlite_position_of(store *s, const char *id, int64_t *position, annal_error *error);
+int sqlite_read_correlated(store *s, const annal_selection *selection, const char *correlation_id, const store_reach *reach,
+                           store_cursor **cursor, annal_error *error);
 int sqlite_find(store *s, const char *id, store_head_info *head, int64_t *position, annal_error *error);
 int sqlite_probe(store *s, const store_head_info *place, store_head_info *head, store_sight *sight, annal_error *error);
 int sqlite_read(store *s, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error);
