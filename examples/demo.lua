@@ -127,6 +127,11 @@ run [[tab_1:save_event { type = "CART_CHECKED_OUT", data = { cartId = "cart_123"
 refused("conflict", "tab_2:save_event(one_more)")
 run [[store:view("SHOPPING_CART", "cart_123").isCheckedOut]]
 
+tell [[What is done so often is better asked of the app: a command decides over the cart as it is now, and decides anew when it
+is overtaken. This one checks out, unless there is nothing to buy or it was done before.]]
+refused("rejected", [[store:call("CHECK_OUT", { cartId = "cart_123" })]])
+refused("rejected", [[store:call("CHECK_OUT", { cartId = "cart_124" })]])
+
 tell "That is the whole log:"
 run [[store:get_event_stream(nil, { data = { cartId = "cart_123" } })]]
 

@@ -22,6 +22,8 @@ local story = {
   "#8 CART_CHECKED_OUT",
   "refused, conflict: ",
   "true",
+  "refused, rejected: the cart is checked out already",
+  "refused, rejected: the cart is empty",
 }
 
 local function check(output)

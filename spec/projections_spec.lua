@@ -137,6 +137,18 @@ describe("the shopping cart", function()
     assert.equal("invalid", refused("CART_PAINTED", { cartId = "c1" })[1])
     assert.equal(0, (store:head()))
   end)
+
+  it("is checked out once, and not while it is empty", function()
+    local function check_out() return store:call("CHECK_OUT", { cartId = "c1" }) end
+    create()
+    assert.equal("rejected", (code_of(check_out)))
+    add("a", 1)
+    local event = check_out()[1]
+    assert.equal("CART_CHECKED_OUT", event.type)
+    assert.is_true(event.data.checkoutTime <= event.created_at)
+    assert.is_true(view().isCheckedOut)
+    assert.equal("rejected", (code_of(check_out)))
+  end)
 end)
 
 describe("the shopping cart with metadata", function()
@@ -231,6 +243,15 @@ describe("the todo list", function()
     local all = store:get_event_stream({ "LIST_CREATED" })
     assert.is_nil(all[2].data.exampleOptionalField)
     assert.is_nil(all[3].data.exampleOptionalField)
+  end)
+
+  it("completes an item that is on it, once", function()
+    local function complete(id) return #store:call("COMPLETE_ITEM", { listId = "l1", itemId = id }) end
+    add "i1"
+    assert.equal(1, complete "i1")
+    assert.same({ listId = "l1", items = {}, completedItems = { "i1" } }, view())
+    assert.equal(0, complete "i1")
+    assert.equal("rejected", (code_of(function() complete "i2" end)))
   end)
 end)
 

@@ -248,6 +248,7 @@ describe("the REPL", function()
         "expect > ", "send coro\\t.wra\\t\\r", "expect function",
         "expect > ", "send local my_local = 41\\r",
         "expect > ", "send my_lo\\t + 1\\r", "expect 42",
+        "expect > ", "send (store:cal\\t", "expect l", "send (\"CHE\\t", "expect CK_OUT", "send \\x03",
         "expect > ", "send x = \"ITEM\\t", "expect _", "send \\t", "expect ITEM_ADDED_TO_CART  ITEM_REMOVED_FROM_CART",
         "expect x = ", "send \\x03",
         "expect > ", "send :qu\\t\\r",

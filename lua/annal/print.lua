@@ -9,6 +9,8 @@ local ROWS_MAX = 200 -- of one list or table; the rest is counted
 local CELL_MAX = 40 -- columns that one cell may take where others need room too
 local TEXT_MAX = 2000 -- characters of one string
 local GAP = "  "
+local INDENT = "  " -- of an event below the one that caused it
+local DEPTH_SHOWN = 12 -- deeper ones stand no further to the right
 
 local KEYWORDS = {}
 for word in ([[and break do else elseif end false for function goto if in local nil not or repeat return then true until
@@ -357,7 +359,7 @@ return function(host)
     for k, event in ipairs(events) do
       local time = event.created_at and event.created_at:gsub("T", " "):sub(1, 19) or ""
       local position = event.position and number(event.position) or "staged"
-      cells[k] = { position, time, clean(event.type), with_id and clean(event.id or "") or nil }
+      cells[k] = { position, time, (event.indent or "") .. clean(event.type), with_id and clean(event.id or "") or nil }
       for i, text in ipairs(cells[k]) do widths[i] = math.min(math.max(widths[i], width(text)), i == 1 and 20 or CELL_MAX) end
     end
     local used = 0
@@ -380,11 +382,42 @@ return function(host)
     return table.concat(lines, "\n") .. "\n"
   end
 
+  -- The events of one correlation as the tree of what caused what: each below the event that its metadata call its cause, further
+  -- to the right; where that is not among them it begins a tree of its own.
+  local function tree_text(events)
+    local place_of, children, roots, list = {}, {}, {}, {}
+    for place, event in ipairs(events) do place_of[event.id], children[place] = place, {} end
+    for place, event in ipairs(events) do
+      local metadata = type(event.metadata) == "table" and event.metadata or {}
+      local cause = place_of[metadata.causation_id]
+      table.insert(cause and cause ~= place and children[cause] or roots, place)
+    end
+    local seen = {}
+    local function add(root)
+      local stack = { { place = root, depth = 0 } } -- not by recursion: a chain may be long
+      while #stack > 0 do
+        local at = table.remove(stack)
+        if not seen[at.place] then
+          seen[at.place] = true
+          local event = events[at.place]
+          event.indent = (INDENT):rep(math.min(at.depth, DEPTH_SHOWN))
+          list[#list + 1] = event
+          local below = children[at.place]
+          for i = #below, 1, -1 do table.insert(stack, { place = below[i], depth = at.depth + 1 }) end
+        end
+      end
+    end
+    for _, root in ipairs(roots) do add(root) end
+    for place in ipairs(events) do add(place) end -- what says that it caused itself, by a detour
+    return events_text(list)
+  end
+
   return {
     value = value_text, -- any value, as text that ends in a newline
     view = value_text,
     rows = rows_text, -- a list of { id, data, position, stale }
     events = events_text, -- a list of events; the head comes once
+    tree = tree_text, -- the same, of one correlation
     new_table = function() widths = nil end, -- the next events get a head again
     inline = function(value) return inline(value, 1, {}) end,
     clean = clean,

@@ -21,7 +21,9 @@ projection "ACCOUNT" {
   end,
   fields = {
     paid = reducer { init = 0, on = { PAID_IN = cents } },
-    sent = reducer { init = array {}, on = { TRANSFERRED = function(list, e) table.insert(list, { e.data.from, e.data.cents }) end } },
+    sent = reducer { init = array {}, on = {
+      TRANSFERRED = function(list, e) table.insert(list, { e.data.from, e.data.cents }) end,
+    } },
   },
   view = function(account, id)
     local balance = account.paid

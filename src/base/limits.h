@@ -61,6 +61,7 @@
 #define LIMIT_CONFIG_MEMORY (8u << 20)                     /* and making them needs no more */
 #define LIMIT_CONFIG_BUDGET 1000000                        /* VM instructions: a loop without end stops within 10 ms */
 #define LIMIT_IMPORT_LINE (6u * (16u << 20) + (64u << 10)) /* the largest event with every byte of it escaped as \u00xx */
+#define LIMIT_TREE_EVENTS 10000                            /* shown as a tree, for which all of them are in memory */
 #define LIMIT_REPL_HISTORY 2000                            /* lines kept from session to session */
 #define LIMIT_REPL_IDS 200 /* newest events looked through to complete an id: one page, so that TAB answers at once */
 

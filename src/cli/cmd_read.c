@@ -3,6 +3,7 @@
  * asked for. */
 #include "api/handle.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/text.h"
 #include "cli.h"
 #include "json/json.h"
@@ -143,6 +144,53 @@ static int follow_events(cli *c, const annal_selection *selection) {
   return r.code;
 }
 
+/* ---- One correlation ------------------------------------------------------------------------------------------------------ */
+
+static int each_in_tree(void *context, const annal_event *event) {
+  reading *r = context;
+  annal_event shown;
+  if (check_event(r, event, &shown)) return r->code;
+  buf_char(&r->text, r->count++ ? ',' : '[');
+  json_add_event(&r->text, &shown);
+  return 0;
+}
+
+/* The tree of what caused what needs all of it at once. */
+static int show_tree(reading *r, bool cut) {
+  static const char note[] = "there may be more: this is as many as a tree has; --limit or --json shows others\n";
+  annal_error error;
+  buf_text(&r->text, r->count ? "]" : "[]");
+  if (r->text.failed) return error_memory(&error), cli_fail(r->c, &error);
+  int code = out_people(r->c, "tree", r->text.bytes, r->text.size);
+  return code || !cut ? code : out_text(r->c, note, sizeof note - 1);
+}
+
+static int read_pages(store_cursor *cursor, annal_each *each, reading *r, annal_error *error) {
+  store_page page;
+  for (;;) {
+    int code = store_cursor_next(cursor, &page, error);
+    if (code || page.count == 0) return code;
+    for (size_t i = 0; i < page.count; i++)
+      if (each(r, &page.events[i])) return ANNAL_OK;
+  }
+}
+
+static int read_correlation(cli *c, annal_selection *selection, const char *id) {
+  annal_error error;
+  store_cursor *cursor = NULL;
+  reading r = {0};
+  bool limited = c->out.people && selection->limit == 0;
+  if (limited) selection->limit = LIMIT_TREE_EVENTS;
+  begin_reading(&r, c);
+  int failed = store_read_correlated(c->store->store, selection, id, &cursor, &error);
+  if (!failed) failed = read_pages(cursor, c->out.people ? each_in_tree : each_document, &r, &error);
+  store_cursor_close(cursor);
+  if (failed && !r.code) r.code = fail_read(c, &error);
+  if (!r.code && c->out.people) r.code = show_tree(&r, limited && r.count == LIMIT_TREE_EVENTS);
+  end_reading(&r);
+  return r.code;
+}
+
 /* ---- events -------------------------------------------------------------------------------------------------------------- */
 
 static const cli_option events_options[] = {
@@ -153,7 +201,7 @@ static const cli_option events_options[] = {
     {"limit", "N", .help = "at most so many"},
     {"reverse", .help = "newest first"},
     {"follow", .help = "and go on with what is saved from now on, until Ctrl-C"},
-    {"correlation", "ID", .later = true},
+    {"correlation", "ID", .help = "of this correlation alone; on a terminal as the tree of what caused what"},
     {0},
 };
 
@@ -183,6 +231,8 @@ static int check_follow(cli *c) {
   static const char *const ends[] = {"before", "limit", "reverse"};
   for (size_t i = 0; options_has(c, "follow") && i < sizeof ends / sizeof *ends; i++)
     if (options_has(c, ends[i])) return cli_misuse(c, "--follow has no end: --%s does not go with it", ends[i]);
+  if (options_has(c, "follow") && options_has(c, "correlation"))
+    return cli_misuse(c, "--follow does not go with --correlation: what was saved so far is its tree");
   return CLI_DONE;
 }
 
@@ -205,7 +255,9 @@ static int read_selected(cli *c, const char **types, const char **data) {
     selection.streams = &stream;
     selection.stream_count = 1;
   }
-  code = options_has(c, "follow") ? follow_events(c, &selection) : read_events(c, &selection, c->out.people);
+  const char *correlation = options_value(c, "correlation");
+  if (correlation) code = read_correlation(c, &selection, correlation);
+  else code = options_has(c, "follow") ? follow_events(c, &selection) : read_events(c, &selection, c->out.people);
   filter_free(c, &fields);
   return code;
 }
@@ -224,7 +276,7 @@ static int events(cli *c) {
 
 const cli_command cmd_events = {
     .name = "events",
-    .usage = "[--type T]… [--data K=V]… [--after X] [--before X] [--limit N] [--reverse] [--follow]",
+    .usage = "[--type T]… [--data K=V]… [--correlation ID] [--after X] [--before X] [--limit N] [--reverse] [--follow]",
     .help = "shows the log, in order of position",
     .options = events_options,
     .need = CLI_READS,

@@ -1,5 +1,6 @@
 -- Completion at the prompt. Role: what TAB offers; session.lua hands the host's lists in.
---   env · get_local(name) · each_local() · names() → { events, projections, commands, identifiers } · ids(projection) → list · commands
+--   env · get_local(name) · each_local() · names() → { events, projections, commands, identifiers } · ids(projection) → list
+--   · commands, those of the prompt itself
 -- Answers a function: line up to the cursor → the word being written, list of what it could become. Nothing that is looked at is
 -- called and no metamethod runs: TAB must not change or read anything but names.
 
@@ -72,8 +73,8 @@ return function(host)
     return nil
   end
 
-  -- In a string: the names of commands where one is called; after the name of a projection, the ids of its instances; else the types
-  -- of events and projections.
+  -- In a string: the names of commands where one is called; after the name of a projection, the ids of its instances; else the
+  -- types of events and projections.
   local function complete_string(prefix, before)
     local names = host.names()
     if before:find "[:.]%s*call%s*%(?%s*$" then return starting_with(prefix, names.commands) end

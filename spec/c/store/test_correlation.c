@@ -266,7 +266,7 @@ static void a_store_of_an_older_program_gets_the_index(void **state) {
 static void who_may_not_make_it_opens_the_store_without(void **state) {
   fixture *f = *state;
   if (fixture_runs_on != ON_POSTGRES) skip();
-  char sql[512], user[640];
+  char sql[1024], user[640];
   save_with(f, "root", "A", "{}", NULL);
   make_old(f);
   snprintf(sql, sizeof sql,
