@@ -102,7 +102,7 @@ static inline void json_write_int(base_buf *out, int64_t value) {
   if (value >= 0 && value < 10000 && out->size + 4 < out->capacity) {
     uint32_t number = (uint32_t)value, high = number / 100, low = number % 100;
     uint32_t digits = 0x30303030 + (high / 10 | high % 10 << 8 | low / 10 << 16 | low % 10 << 24);
-    unsigned leading = (number < 10) + (number < 100) + (number < 1000);
+    unsigned leading = (unsigned)(number < 10) + (unsigned)(number < 100) + (unsigned)(number < 1000);
     digits >>= 8 * leading;
     memcpy(out->bytes + out->size, &digits, sizeof digits);
     out->size += 4 - leading;
