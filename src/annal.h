@@ -131,7 +131,8 @@ typedef struct annal_store annal_store;
 
 /* pointer NULL: allocate; size 0: free and answer NULL; else resize. May answer NULL. Must be callable from any thread. */
 typedef void *annal_allocate(void *context, void *pointer, size_t size);
-/* level: "error", "warn", "info" or "debug"; message is one line. May be called from any thread that is inside a call. */
+/* level: "error", "warn", "info" or "debug"; message is one line. May be called from any thread that is inside a call. Must not call
+ * annal_load or annal_reload of the same store. */
 typedef void annal_log(void *context, const char *level, const char *message);
 /* Microseconds since 1970 UTC. For tests. */
 typedef int64_t annal_clock(void *context);
@@ -158,7 +159,7 @@ typedef struct annal_options {
   size_t index_count;
   bool no_create; /* refuse to make a store where there is none */
   bool read_only;
-  bool no_reload;           /* scripts stay as they were loaded */
+  bool no_reload;           /* scripts stay as they were loaded, until annal_load or annal_reload */
   bool pooled;              /* PostgreSQL behind a transaction pooler */
   double timeout;           /* seconds for a call to the store; 30 */
   double lock_timeout;      /* seconds to wait for the append lock; 10 */
@@ -181,14 +182,28 @@ ANNAL_API int annal_open(const char *location, const annal_options *or_null, ann
 /* Waits for nothing: no other thread may be inside a call on this store. Accepts NULL. */
 ANNAL_API void annal_close(annal_store *store);
 
-/* Loads the scripts under `directory` as one generation, all or nothing: on error the scripts loaded before stay in force.
- * Errors: script, not_found, budget. */
+/* Loads the scripts under `directory` as one generation, all or nothing: on error the scripts loaded before stay in force. From
+ * then on changes are looked for there. Errors: script, not_found, budget. */
 ANNAL_API int annal_load(annal_store *store, const char *directory, annal_error *error);
 
-/* Looks for changed scripts now. */
+/* Looks for changed scripts now, and loads them: all of the directory as a new generation, apart from the one in force, whose place
+ * it takes as a whole when it has loaded without an error. Calls under way end by the scripts that they began with, and each call
+ * is answered by one generation. On error the scripts that were loaded before stay in force; the same scripts are not tried again,
+ * and fail the same way, until they are changed. 0 where nothing has changed, or no scripts are loaded.
+ *
+ * Unless `no_reload` is set, this is done without being asked too: when a call comes in, at most every 200 ms, and in
+ * annal_run_once. What cannot be loaded then goes to the log, once, as an "error" with file and line, and not to the call. Files
+ * that are being written are waited for until nobody has touched them for 100 ms. While one thread looks or loads, the others go
+ * on by the scripts in force. Errors: script, not_found (the directory is gone), budget. */
 ANNAL_API int annal_reload(annal_store *store, annal_error *error);
 
-/* Makes calls in progress on this store end with `unavailable` ("interrupted") as soon as they can. Safe in a signal handler. */
+/* Does what is due in the background, and returns after that; where nothing is due waits for it, for up to `seconds` (0: not at
+ * all). For hosts that call in seldom or have a loop of their own: it looks for changed scripts as a call does, without the pause of
+ * 200 ms. Any thread, and several at once. Errors: unavailable (by annal_interrupt), misuse. */
+ANNAL_API int annal_run_once(annal_store *store, double seconds, annal_error *error);
+
+/* Makes calls in progress on this store end with `unavailable` ("interrupted") as soon as they can, scripts that run included. Safe
+ * in a signal handler. */
 ANNAL_API void annal_interrupt(annal_store *store);
 
 /* ---- Events ------------------------------------------------------------------------------------------------------------ */

@@ -37,14 +37,19 @@ int annal_load(annal_store *handle, const char *directory, annal_error *error) {
   return handle ? ended(handle_load(handle, directory, error), error) : missing("the store", error);
 }
 
-/* Scripts are reloaded in a later version: until then what annal_load loaded stays in force, and this call changes nothing. */
 int annal_reload(annal_store *handle, annal_error *error) {
   OWN_ERROR(error);
-  return handle ? ANNAL_OK : missing("the store", error);
+  bool changed;
+  return handle ? ended(handle_reload(handle, &changed, error), error) : missing("the store", error);
+}
+
+int annal_run_once(annal_store *handle, double seconds, annal_error *error) {
+  OWN_ERROR(error);
+  return handle ? ended(handle_run_once(handle, seconds, error), error) : missing("the store", error);
 }
 
 void annal_interrupt(annal_store *handle) {
-  if (handle) store_interrupt(handle->store);
+  if (handle) handle_interrupt(handle);
 }
 
 /* ---- Events ------------------------------------------------------------------------------------------------------------ */

@@ -1,4 +1,4 @@
-/* The handle: opening, closing, the generation in force; see handle.h. */
+/* The handle: opening, closing, instances of projections; see handle.h. */
 #include "api/handle.h"
 
 #include "base/error.h"
@@ -18,7 +18,7 @@ int handle_open(const char *location, const annal_options *or_null, annal_store 
   if (!handle) return error_memory(error);
   handle->env = env;
   ulid_init(&handle->ulid);
-  pthread_mutex_init(&handle->app_lock, NULL);
+  reload_init(handle);
   code = handle_copy_options(&handle->env, &given, &handle->options, &handle->options_memory, error);
   if (!code) code = store_open(&handle->env, location, &handle->options, &handle->store, error);
   if (!code && handle->options.app) code = handle_load(handle, handle->options.app, error);
@@ -32,38 +32,17 @@ int handle_open(const char *location, const annal_options *or_null, annal_store 
 
 void handle_close(annal_store *handle) {
   if (!handle) return;
-  script_release(handle->app);
+  reload_end(handle);
   if (handle->store) store_close(handle->store);
   ulid_destroy(&handle->ulid);
-  pthread_mutex_destroy(&handle->app_lock);
   base_env env = handle->env;
   base_free(&env, handle->options_memory);
   base_free(&env, handle);
 }
 
-int handle_load(annal_store *handle, const char *directory, annal_error *error) {
-  if (!directory || !*directory) return error_set(error, ANNAL_MISUSE, NULL, "the directory of scripts is missing");
-  const store_fields *fields = store_event_fields(handle->store);
-  script_options options = {.budget = handle->options.budget,
-                            .memory = handle->options.memory,
-                            .identifiers = (const char *const *)fields->names,
-                            .identifier_count = fields->count};
-  script_app *app;
-  int code = script_load(&handle->env, &options, directory, &app, error);
-  if (code) return code;
-  pthread_mutex_lock(&handle->app_lock);
-  script_app *old = handle->app;
-  handle->app = app;
-  pthread_mutex_unlock(&handle->app_lock);
-  script_release(old);
-  return ANNAL_OK;
-}
-
-script_app *handle_app(annal_store *handle) {
-  pthread_mutex_lock(&handle->app_lock);
-  script_app *app = handle->app ? script_retain(handle->app) : NULL;
-  pthread_mutex_unlock(&handle->app_lock);
-  return app;
+void handle_interrupt(annal_store *handle) {
+  atomic_fetch_add(&handle->interrupts, 1);
+  store_interrupt(handle->store);
 }
 
 fold_context handle_context(annal_store *handle, script_app *app) {

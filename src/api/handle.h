@@ -3,6 +3,7 @@
 #ifndef API_HANDLE_H
 #define API_HANDLE_H
 
+#include "base/hash.h"
 #include "base/ulid.h"
 #include "fold/fold.h"
 #include "fold/intake.h"
@@ -10,6 +11,20 @@
 #include "store/store.h"
 #include "store/transaction.h"
 #include <pthread.h>
+#include <stdatomic.h>
+
+/* What the reloading of scripts remembers from look to look (reload.c); under its lock, save look_at. */
+typedef struct reload_state {
+  pthread_mutex_t lock;         /* one thread looks, or loads; calls that find it taken go on with the generation in force */
+  _Atomic int64_t look_at;      /* monotonic: before that no call looks */
+  int64_t read_at;              /* monotonic: then the files are read without a hint */
+  script_watch *watch;          /* NULL until the first look of a call: a short life needs none */
+  bool hinted;                  /* the files are to be read at the next look */
+  char seen[HASH_TEXT_BYTES];   /* the set that may still be in the middle of a change, "" when there is none */
+  int64_t seen_at;              /* monotonic: when it was seen first */
+  char failed[HASH_TEXT_BYTES]; /* the set that cannot be loaded; "" when the one in force is what there is */
+  annal_error failure;
+} reload_state;
 
 struct annal_store {
   base_env env;
@@ -19,6 +34,8 @@ struct annal_store {
   base_ulid ulid;
   pthread_mutex_t app_lock;
   script_app *app; /* the generation in force, under app_lock; NULL without scripts */
+  reload_state reload;
+  atomic_uint interrupts; /* how often annal_interrupt was called */
 };
 
 /* A selection of one stream that its caller did not call a stream (types = …, --type): the error speaks of `types` or `data.k` and
@@ -34,13 +51,32 @@ int handle_sized(const void *in, void *out, size_t out_size, const char *what, a
 
 int handle_open(const char *location, const annal_options *or_null, annal_store **out, annal_error *error);
 void handle_close(annal_store *handle);
-int handle_load(annal_store *handle, const char *directory, annal_error *error);
+void handle_interrupt(annal_store *handle); /* async-signal-safe */
 
-/* The generation in force, retained for the caller, who releases it; NULL without scripts. A call takes it once. */
+/* ---- Generations (reload.c) -------------------------------------------------------------------------------------------- */
+
+void reload_init(annal_store *handle);
+void reload_end(annal_store *handle); /* releases the generation in force too */
+
+/* Loads the scripts under another directory, or the same, and from then on looks for changes there. */
+int handle_load(annal_store *handle, const char *directory, annal_error *error);
+/* Looks for changed scripts now; *changed says whether others are in force than before. A set that failed before fails again, in
+ * the same words. Nothing is done without scripts. */
+int handle_reload(annal_store *handle, bool *changed, annal_error *error);
+/* What calls do of themselves now and then, done now; an error goes to the log. Whether there was something to do. */
+bool handle_look(annal_store *handle);
+
+/* The generation in force, retained for the caller, who releases it; NULL without scripts. A call takes it once, and that is when
+ * it looks for changed scripts. */
 script_app *handle_app(annal_store *handle);
 
 /* What folds stand on. */
 fold_context handle_context(annal_store *handle, script_app *app);
+
+/* annal_run_once (run.c). */
+int handle_run_once(annal_store *handle, double seconds, annal_error *error);
+
+/* ---- Projections, events, rows ----------------------------------------------------------------------------------------- */
 
 /* An instance of a projection by the generation in force, which it keeps alive. Closed by fold_close, before the handle.
  * Errors: those of fold_open; not_found while no scripts are loaded. */

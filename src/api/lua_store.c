@@ -248,8 +248,10 @@ static int store_load(lua_State *L) {
 
 static int store_reload(lua_State *L) {
   annal_error error;
-  if (annal_reload(face_self(L)->handle, &error)) return face_raise(L, &error);
-  return 0;
+  bool changed;
+  if (handle_reload(face_self(L)->handle, &changed, &error)) return face_raise(L, &error);
+  lua_pushboolean(L, changed);
+  return 1;
 }
 
 static int store_head_of(lua_State *L) {

@@ -43,6 +43,17 @@
 #define LIMIT_CALL_TRIES 8      /* a call that was overtaken so often answers `conflict` */
 #define LIMIT_CALL_WAIT_US 1000 /* before the second try at most this, doubled for each after it: a commit takes about so long */
 
+/* ---- Scripts that change while the program runs ---- */
+#define LIMIT_RELOAD_LOOK_US 200000    /* calls look for changes at most so often: who edits does not feel it, a call neither */
+#define LIMIT_RELOAD_SETTLE_US 100000  /* files that nobody touched for so long are written: git and editors need a few ms */
+#define LIMIT_RELOAD_POLL_US 2000000   /* where the directories cannot be watched all files are read so often */
+#define LIMIT_RELOAD_DOUBT_US 10000000 /* and so often where they can: a mount from another machine tells of nothing */
+#define LIMIT_RELOAD_SHARE 100         /* reading without a hint takes at most a hundredth of the time, however large the app */
+#define LIMIT_RELOAD_DIRECTORIES 1024  /* are watched; some machines give a user 8,192 watches for everything */
+#define LIMIT_RELOAD_LINKS 8           /* symbolic links on the way to the directory that are watched too */
+#define LIMIT_RELOAD_READINGS 5        /* until two in a row are the same: then nobody was in the middle of a change */
+#define LIMIT_RUN_SLICE_US 50000       /* annal_run_once notices an interruption, and work, after this at the latest */
+
 /* ---- JSON ---- */
 #define LIMIT_JSON_SCRATCH_BYTES (256u << 10) /* kept between calls: fits any usual payload, and is small beside a Lua state */
 #define LIMIT_JSON_KEYS 128     /* remembered to spare their hashing: an app's events have some dozens; a power of two */

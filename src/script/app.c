@@ -2,6 +2,10 @@
  * structures of script.h point to lies in one arena, so any thread may read it as long as it holds a reference. */
 #include "script/internal.h"
 
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
 static void destroy_app(script_app *app) {
   while (app->idle) {
     script_state *state = app->idle;
@@ -28,10 +32,21 @@ static bool keep_identifiers(script_app *app) {
   return true;
 }
 
+/* Where a relative directory is, as long as somebody knows. */
+static const char *whole_path(script_app *app, const char *directory) {
+  char path[PATH_MAX];
+  if (directory[0] == '/' || !getcwd(path, PATH_MAX)) return arena_strndup(&app->arena, directory, strlen(directory));
+  size_t used = strlen(path), size = strlen(directory);
+  char *whole = arena_alloc(&app->arena, used + size + 2);
+  if (whole) snprintf(whole, used + size + 2, "%s/%s", path, directory);
+  return whole;
+}
+
 static int prepare_app(script_app *app, const char *directory, annal_error *error) {
   app->directory = arena_strndup(&app->arena, directory, strlen(directory));
+  app->path = whole_path(app, directory);
   app->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-  return app->directory && app->c_locale && keep_identifiers(app) ? 0 : error_memory(error);
+  return app->directory && app->path && app->c_locale && keep_identifiers(app) ? 0 : error_memory(error);
 }
 
 /* A generation without files, NULL with the error. `directory` is what it is called. */
@@ -60,22 +75,32 @@ static int finish_app(script_app *made, int code, script_app **app) {
   return code;
 }
 
+int script_build(script_app *app, annal_error *error) { return state_create(app, &app->idle, error); }
+
 int script_load(const base_env *env, const script_options *options, const char *directory, script_app **app, annal_error *error) {
   script_app *made = new_app(env, options, directory, error);
   if (!made) return error->code;
-  int code = files_find(made, directory, error);
-  if (!code) code = state_create(made, &made->idle, error);
+  int code = files_find(made, NULL, error);
+  if (!code) code = script_build(made, error);
   return finish_app(made, code, app);
 }
 
 int script_read(const base_env *env, const char *directory, script_app **files, annal_error *error) {
   script_app *made = new_app(env, &(script_options){0}, directory, error);
-  return made ? finish_app(made, files_find(made, directory, error), files) : error->code;
+  return made ? finish_app(made, files_find(made, NULL, error), files) : error->code;
+}
+
+int script_read_again(const script_app *app, script_watch *watch, script_app **files, annal_error *error) {
+  script_app *made = new_app(app->env, &app->options, app->directory, error);
+  if (!made) return error->code;
+  made->path = arena_strndup(&made->arena, app->path, strlen(app->path));
+  int code = made->path ? files_find(made, watch, error) : error_memory(error);
+  return finish_app(made, code, files);
 }
 
 int script_load_nothing(const base_env *env, script_app **app, annal_error *error) {
   script_app *made = new_app(env, &(script_options){0}, "", error);
-  return made ? finish_app(made, state_create(made, &made->idle, error), app) : error->code;
+  return made ? finish_app(made, script_build(made, error), app) : error->code;
 }
 
 script_app *script_retain(script_app *app) {
@@ -89,6 +114,10 @@ void script_release(script_app *app) {
 
 const char *script_directory(const script_app *app) { return app->directory; }
 
+const char *script_hash(const script_app *app) { return app->hash; }
+
+int64_t script_changed_at(const script_app *app) { return app->changed_at; }
+
 /* ---- The pool ---------------------------------------------------------------------------------------------------------- */
 
 int script_acquire(script_app *app, script_state **state, annal_error *error) {
@@ -100,6 +129,7 @@ int script_acquire(script_app *app, script_state **state, annal_error *error) {
     int code = state_create(app, &taken, error);
     if (code) return code;
   }
+  state_begin(taken);
   script_retain(app); /* a state keeps its generation alive */
   *state = taken;
   return 0;

@@ -1,4 +1,4 @@
-/* Which files are the app's. Role: walks the directory once, when a generation is loaded, and keeps every file's bytes.
+/* Which files are the app's. Role: walks the directory once, when scripts are read, and keeps every file's bytes.
  *
  * All *.lua files count but annal.lua, *_spec.lua, whatever is below a directory `spec`, and names that begin with a dot. Only
  * regular files are read. A link to a file is followed when it stays below the directory (as in a mounted ConfigMap), refused
@@ -21,6 +21,7 @@ typedef struct search {
   script_file *files; /* grows; moved into the arena at the end */
   size_t count, capacity;
   char root[PATH_MAX];
+  script_watch *watch; /* or NULL */
   annal_error *error;
 } search;
 
@@ -29,13 +30,22 @@ static bool ends_with(const char *name, const char *end) {
   return a >= b && strcmp(name + a - b, end) == 0;
 }
 
-static bool is_script(const char *name) {
+bool files_is_script(const char *name) {
   return ends_with(name, ".lua") && strcmp(name, "annal.lua") != 0 && !ends_with(name, "_spec.lua") && strcmp(name, ".lua") != 0;
 }
 
 static int unreadable(search *s, const char *path, int number) {
   char text[128];
   return error_set(s->error, ANNAL_SCRIPT, path, "cannot be read: %s", strerror_r(number, text, sizeof text));
+}
+
+/* Takes note of when the open file or directory was changed. To be asked after it was read: so that a change in the middle of that
+ * shows. */
+static void note_change(search *s, int file) {
+  struct stat status;
+  if (fstat(file, &status) != 0) return;
+  int64_t changed = (int64_t)status.st_ctim.tv_sec * 1000000 + status.st_ctim.tv_nsec / 1000;
+  if (changed > s->app->changed_at) s->app->changed_at = changed;
 }
 
 /* Reads the open file whole. What grows or shrinks meanwhile is cut at the size it had; the next look sees the rest. */
@@ -87,6 +97,7 @@ static int add_file(search *s, int directory, const char *name, const char *path
     code = error_set(s->error, ANNAL_SCRIPT, file->path, "has %lld bytes: a script has at most %u", (long long)status.st_size,
                      LIMIT_SCRIPT_FILE_BYTES);
   else code = read_whole(s, handle, (size_t)status.st_size, file);
+  note_change(s, handle);
   close(handle);
   if (code == 0) s->count++;
   return code;
@@ -113,7 +124,7 @@ static int search_entry(search *s, int directory, const char *name, const char *
     if (below < 0) return unreadable(s, path, errno);
     return search_directory(s, below, path, depth + 1);
   }
-  if (!is_script(name)) return 0;
+  if (!files_is_script(name)) return 0;
   if (S_ISLNK(status.st_mode)) {
     int code = check_link(s, path);
     if (code) return code;
@@ -131,17 +142,19 @@ static int search_directory(search *s, int directory, const char *path, int dept
                : error_set(s->error, ANNAL_SCRIPT, path, "lies too deep: at most %d directories", LIMIT_SCRIPT_DIRECTORIES);
   }
   int code = 0;
+  if (s->watch) watch_directory(s->watch, dirfd(entries));
   for (struct dirent *entry; code == 0 && (entry = readdir(entries));) {
     if (entry->d_name[0] == '.') continue;
     char below[LIMIT_SCRIPT_PATH_BYTES + 1];
     int size = snprintf(below, sizeof below, "%s%s%s", path, path[0] ? "/" : "", entry->d_name);
     if ((size_t)size >= sizeof below || !text_is_utf8(below, (size_t)size)) {
-      if (!is_script(entry->d_name)) continue;
+      if (!files_is_script(entry->d_name)) continue;
       code = error_set(s->error, ANNAL_SCRIPT, path, "a script there has a name that is too long or not UTF-8");
     } else {
       code = search_entry(s, dirfd(entries), entry->d_name, below, depth);
     }
   }
+  note_change(s, dirfd(entries));
   closedir(entries);
   return code;
 }
@@ -166,18 +179,43 @@ static int keep_files(search *s) {
   return 0;
 }
 
-int files_find(script_app *app, const char *directory, annal_error *error) {
-  search s = {.app = app, .env = app->env, .error = error};
-  int handle = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (handle < 0 || !realpath(directory, s.root)) {
+/* Over paths and bytes, each told from its neighbours. */
+static int hash_files(search *s) {
+  script_app *app = s->app;
+  base_buf text;
+  buf_init(&text, s->env);
+  for (size_t i = 0; i < app->file_count; i++) {
+    char hash[HASH_TEXT_BYTES];
+    hash_text(app->files[i].source, app->files[i].size, hash);
+    buf_add(&text, app->files[i].path, strlen(app->files[i].path) + 1);
+    buf_add(&text, hash, sizeof hash);
+  }
+  int code = text.failed ? error_memory(s->error) : 0;
+  if (!code) hash_text(text.bytes, text.size, app->hash);
+  buf_free(&text);
+  return code;
+}
+
+static int search_root(search *s) {
+  const script_app *app = s->app;
+  int handle = open(app->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (handle < 0 || !realpath(app->path, s->root)) {
     char text[128];
     int number = errno;
     if (handle >= 0) close(handle);
-    return error_set(error, ANNAL_NOT_FOUND, directory, "the app's directory cannot be opened: %s",
+    return error_set(s->error, ANNAL_NOT_FOUND, app->directory, "the app's directory cannot be opened: %s",
                      strerror_r(number, text, sizeof text));
   }
-  int code = search_directory(&s, handle, "", 0);
+  return search_directory(s, handle, "", 0);
+}
+
+int files_find(script_app *app, script_watch *watch, annal_error *error) {
+  search s = {.app = app, .env = app->env, .watch = watch, .error = error};
+  if (watch) watch_begin(watch, app->path);
+  int code = search_root(&s);
+  if (watch) watch_end(watch, code == 0);
   if (code == 0) code = keep_files(&s);
+  if (code == 0) code = hash_files(&s);
   base_free(app->env, s.files);
   return code;
 }

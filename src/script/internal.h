@@ -1,6 +1,7 @@
 /* What the files of script/ share and nobody else sees. Role: the two structures behind script.h, and the seams between
  *   app.c       a generation: loaded, counted, its pool of states
  *   files.c     which files are the app's
+ *   watch.c     hints that they have changed
  *   state.c     one Lua state: memory quota, instruction budget, protected calls
  *   failure.c   what went wrong in a script, as an annal_error
  *   sandbox.c   what scripts can see; order.c, strings.c, tables.c and pattern.c are its replacements for the standard functions
@@ -16,6 +17,7 @@
 #define SCRIPT_INTERNAL_H
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/limits.h"
 #include "script/arena.h"
 #include "script/schema.h"
@@ -63,10 +65,13 @@ typedef struct script_command_detail {
 struct script_app {
   const base_env *env;
   script_options options;
-  script_arena arena; /* everything below that does not change after loading */
-  const char *directory;
+  script_arena arena;    /* everything below that does not change after loading */
+  const char *directory; /* as the host named it */
+  const char *path;      /* the same from the root, which a change of the working directory leaves right */
   script_file *files;
   size_t file_count;
+  char hash[HASH_TEXT_BYTES];
+  int64_t changed_at;
   script_event *events;
   script_event_detail *event_details;
   size_t event_count;
@@ -98,6 +103,7 @@ struct script_state {
   bool failed;        /* `failure` is to be the call's result */
   bool loading;       /* declarations are allowed */
   bool deciding;      /* a command's decide is running: it may reject */
+  unsigned interrupts; /* there had been when it was taken: more by now end the script that runs */
   annal_error failure;
   char stopped_at[256]; /* file:line where the script was when it was stopped, or "" */
   base_buf scratch;     /* for a moment's work of C code; owned here because Lua may jump out of it */
@@ -116,6 +122,8 @@ static inline script_state *state_of(lua_State *L) { return *(script_state **)lu
 /* Makes a state with sandbox and vocabulary, runs every file. */
 int state_create(script_app *app, script_state **out, annal_error *error);
 void state_destroy(script_state *state);
+/* Whoever takes it is not ended by interruptions that there were before. */
+void state_begin(script_state *state);
 /* Whether it must not be used again. */
 bool state_is_spent(const script_state *state);
 /* script_call with a budget of its own, of which what is left over comes back. */
@@ -143,9 +151,20 @@ const char *failure_split(const char *text, char *where, size_t size);
 
 /* ---- files.c ----------------------------------------------------------------------------------------------------------- */
 
-int files_find(script_app *app, const char *directory, annal_error *error);
+/* Reads all of them below app->path, and their hash. Sets `watch`, if given, upon each directory before it is read. */
+int files_find(script_app *app, script_watch *watch, annal_error *error);
+/* Whether a file of that name is one of the app's. */
+bool files_is_script(const char *name);
 /* SIZE_MAX when there is no such file. */
 size_t files_by_name(const script_app *app, const char *name);
+
+/* ---- watch.c ----------------------------------------------------------------------------------------------------------- */
+
+/* A reading begins at `path`, goes through directories that are open, and ends, early where it is not complete: then only those
+ * directories are watched. */
+void watch_begin(script_watch *watch, const char *path);
+void watch_directory(script_watch *watch, int directory);
+void watch_end(script_watch *watch, bool complete);
 
 /* ---- sandbox.c --------------------------------------------------------------------------------------------------------- */
 

@@ -11,9 +11,11 @@
 #include "base/buf.h"
 #include "base/env.h"
 #include <lua.h>
+#include <stdatomic.h>
 
 typedef struct script_app script_app;
 typedef struct script_state script_state;
+typedef struct script_watch script_watch;
 
 typedef struct script_options {
   int64_t budget; /* VM instructions a call */
@@ -21,6 +23,8 @@ typedef struct script_options {
   /* Fields of data by which the store selects, whatever the scripts say: upcasters may not change them. Copied. */
   const char *const *identifiers;
   size_t identifier_count;
+  /* Counts up when the calls under way are to end: a script that runs then ends as `unavailable`. NULL: none. */
+  const atomic_uint *interrupts;
 } script_options;
 
 /* ---- Generations ------------------------------------------------------------------------------------------------------- */
@@ -86,8 +90,8 @@ const script_command *script_commands(const script_app *app, size_t *count);
 
 /* ---- Looking at scripts without running them --------------------------------------------------------------------------- */
 
-/* The files that script_load would take, in order of path, read and not run: for script_source_at alone. Released as a generation.
- * Errors: not_found, script. */
+/* The files that script_load would take, in order of path, read and not run: for script_source_at and what stands under "Scripts that
+ * change". Released as a generation. Errors: not_found, script. */
 int script_read(const base_env *env, const char *directory, script_app **files, annal_error *error);
 
 typedef struct script_source {
@@ -105,6 +109,28 @@ int script_load_nothing(const base_env *env, script_app **app, annal_error *erro
 /* What reading the global `name` (or its member, where it is a library), or writing to it, would be refused with: `script` with the
  * message; 0 where it would not. */
 int script_name_fault(script_state *state, const char *name, const char *member_or_null, bool is_write, annal_error *error);
+
+/* ---- Scripts that change ----------------------------------------------------------------------------------------------- */
+
+/* Reads again what `app` was read from, wherever the process has gone since, under its options. What was read is what script_hash is
+ * of and what script_build runs, whatever becomes of the files meanwhile; until it is built nobody else may see it. `watch`, if
+ * given, tells from now on of changes that this reading may have missed. */
+int script_read_again(const script_app *app, script_watch *watch, script_app **files, annal_error *error);
+/* Runs what was read, so that it is as script_load makes it. When it fails there is nothing left to do but to release it. */
+int script_build(script_app *files, annal_error *error);
+/* XXH3-128 over paths and bytes of all files: equal when and only when the same scripts were read. */
+const char *script_hash(const script_app *files);
+/* When one of the files and directories was last changed by the file system's clock; microseconds since 1970. */
+int64_t script_changed_at(const script_app *files);
+
+/* Hints that an app's files may have changed, from inotify where it is to be had: from the directories, all the way down, and
+ * from the symbolic links on the way to them. For one thread at a time. NULL when there is no memory. */
+script_watch *script_watch_open(const base_env *env);
+void script_watch_close(script_watch *watch); /* accepts NULL */
+/* Whether there was a hint since the last reading. Never waits. */
+bool script_watch_hint(script_watch *watch);
+/* Whether every directory of the last reading is watched. If not, changes are found by reading again only. */
+bool script_watch_is_whole(const script_watch *watch);
 
 /* ---- States ------------------------------------------------------------------------------------------------------------ */
 

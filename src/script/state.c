@@ -83,10 +83,21 @@ static bool must_stop(const script_state *state) {
   return state->remaining < 0 || state->out_of_quota || state->out_of_memory || state->failed || state->overrun;
 }
 
+static unsigned interrupts_of(const script_state *state) {
+  const atomic_uint *count = state->app->options.interrupts;
+  return count ? atomic_load_explicit(count, memory_order_relaxed) : 0;
+}
+
+void state_begin(script_state *state) { state->interrupts = interrupts_of(state); }
+
 static void on_count(lua_State *L, lua_Debug *info) {
   (void)info;
   script_state *state = state_of(L);
   state->remaining -= state->hurried ? 1 : LIMIT_HOOK_COUNT;
+  if (!state->failed && interrupts_of(state) != state->interrupts) {
+    error_set(&state->failure, ANNAL_UNAVAILABLE, NULL, "interrupted");
+    state->failed = true;
+  }
   if (must_stop(state)) state_stop(L);
 }
 
@@ -233,6 +244,7 @@ int state_create(script_app *app, script_state **out, annal_error *error) {
   script_state *state = base_calloc(app->env, 1, sizeof *state);
   if (!state) return error_memory(error);
   state->app = app;
+  state_begin(state);
   buf_init(&state->scratch, app->env);
   locale_t host = uselocale(app->c_locale);
   state->L = lua_newstate(allocate, state);

@@ -119,12 +119,6 @@ struct store_cursor {
   pid_t owner; /* store.c's */
 };
 
-/* misuse in a child of the process that opened the store: sessions and locks are the parent's, and what a child said over them
- * would be taken for the parent's words. So a child asks nothing, and closes nothing (SQLite's close of a connection may undo, in
- * the shared index of the log, what the parent is writing): what it inherited ends with it, or with its exec. */
-bool store_is_own(const store *s);
-int store_check_own(const store *s, annal_error *error);
-
 /* ---- What both backends say and do alike (check.c) ------------------------------------------------------------------------ */
 
 /* The tables' version that this program makes, and the oldest program that may use what it makes. A program of version p opens

@@ -23,6 +23,12 @@ int store_open(const base_env *env, const char *location, const annal_options *o
  * inherited store, its cursors, followers and transactions are `misuse` there. */
 void store_close(store *s);
 
+/* misuse in a child of the process that opened the store: sessions and locks are the parent's, and what a child said over them
+ * would be taken for the parent's words. So a child asks nothing, and closes nothing (SQLite's close of a connection may undo, in
+ * the shared index of the log, what the parent is writing): what it inherited ends with it, or with its exec. */
+bool store_is_own(const store *s);
+int store_check_own(const store *s, annal_error *error);
+
 /* Fields that have an index: those of these options and those that earlier openings declared. */
 typedef struct store_fields {
   char **names;
