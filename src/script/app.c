@@ -13,6 +13,7 @@ static void destroy_app(script_app *app) {
     state_destroy(state);
   }
   if (app->c_locale) freelocale(app->c_locale);
+  vocabulary_release(app->words);
   pthread_mutex_destroy(&app->lock);
   arena_free(&app->arena);
   base_free(app->env, app);
@@ -75,7 +76,12 @@ static int finish_app(script_app *made, int code, script_app **app) {
   return code;
 }
 
-int script_build(script_app *app, annal_error *error) { return state_create(app, &app->idle, error); }
+int script_build(script_app *app, annal_error *error) {
+  if (!app->words) app->words = vocabulary_create(app->env);
+  int code = app->words ? state_create(app, &app->idle, error) : error_memory(error);
+  if (!code) vocabulary_complete(app->words);
+  return code;
+}
 
 int script_load(const base_env *env, const script_options *options, const char *directory, script_app **app, annal_error *error) {
   script_app *made = new_app(env, options, directory, error);
@@ -94,6 +100,7 @@ int script_read_again(const script_app *app, script_watch *watch, script_app **f
   script_app *made = new_app(app->env, &app->options, app->directory, error);
   if (!made) return error->code;
   made->path = arena_strndup(&made->arena, app->path, strlen(app->path));
+  if (app->words) made->words = vocabulary_retain(app->words);
   int code = made->path ? files_find(made, watch, error) : error_memory(error);
   return finish_app(made, code, files);
 }

@@ -13,8 +13,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-const char *script_vocabulary(const char *path, size_t *size); /* the embedded files */
-
 static const char results_key = 0; /* in the registry: what each file returned, by its index + 1 */
 static const char resolve_key = 0;
 static char running; /* its address stands for the result of a file that is being run */
@@ -371,11 +369,7 @@ static int helper_file(lua_State *L) {
 
 /* [-arguments, +1, e] Runs one of the embedded files; its environment is the globals themselves. */
 static void run_embedded(lua_State *L, const char *path, int arguments) {
-  char name[64];
-  size_t size;
-  const char *source = script_vocabulary(path, &size);
-  snprintf(name, sizeof name, "=annal/script/%s", path);
-  if (!source || luaL_loadbufferx(L, source, size, name, "t") != LUA_OK) lua_error(L);
+  vocabulary_load(L, path);
   sandbox_push_globals(L);
   lua_setupvalue(L, -2, 1);
   lua_insert(L, -arguments - 1);

@@ -5,7 +5,8 @@
  *   state.c     one Lua state: memory quota, instruction budget, protected calls
  *   failure.c   what went wrong in a script, as an annal_error
  *   sandbox.c   what scripts can see; order.c, strings.c, tables.c and pattern.c are its replacements for the standard functions
- *   declare.c   the C half of the vocabulary, and the embedded Lua half (lua/annal/script)
+ *   declare.c   the C half of the vocabulary
+ *   vocabulary.c  the embedded Lua half (lua/annal/script), compiled once
  *   compile.c   declarations, resolved, as the structures of script.h; fingerprints
  *   schema.c    checking a value against a schema
  *   event.c     the event a handler is given, the check of an event to be saved
@@ -62,6 +63,8 @@ typedef struct script_command_detail {
   const schema_node *args;
 } script_command_detail;
 
+typedef struct vocabulary vocabulary;
+
 struct script_app {
   const base_env *env;
   script_options options;
@@ -81,6 +84,7 @@ struct script_app {
   script_command *commands;
   script_command_detail *command_details;
   size_t command_count;
+  vocabulary *words; /* shared with the generations before and after */
   bool loaded;       /* the structures above are complete */
   locale_t c_locale; /* number formats, character classes and string order whatever the host has set */
   atomic_size_t references;
@@ -198,6 +202,18 @@ void declare_open(lua_State *L);
 int declare_call_file(lua_State *L);
 /* [-0, +1, m] A function without arguments that resolves what was declared: { events = {…}, projections = {…}, commands = {…} }. */
 void declare_push_resolve(lua_State *L);
+
+/* ---- vocabulary.c ------------------------------------------------------------------------------------------------------ */
+
+/* NULL when there is no memory. Filled by the first state that loads from it. */
+vocabulary *vocabulary_create(const base_env *env);
+/* From here on it does not change, and generations of the same store may share it. */
+void vocabulary_complete(vocabulary *words);
+/* NULL as long as it is not complete. */
+vocabulary *vocabulary_retain(vocabulary *words);
+void vocabulary_release(vocabulary *words); /* accepts NULL */
+/* [-0, +1, e] One of the embedded files as a function. `path` is a literal. */
+void vocabulary_load(lua_State *L, const char *path);
 
 /* ---- compile.c --------------------------------------------------------------------------------------------------------- */
 
