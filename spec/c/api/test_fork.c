@@ -63,6 +63,9 @@ static int be_a_child(annal_store *handle) {
   if (annal_follow(handle, &all, 0.1, count_one, &count, &error) != ANNAL_MISUSE || count) return 4;
   store_transaction *t;
   if (store_begin(handle->store, &t, &error) != ANNAL_MISUSE) return 5;
+  if (annal_reload(handle, &error) != ANNAL_MISUSE || !strstr(error.message, "after fork")) return 6;
+  if (annal_load(handle, "/", &error) != ANNAL_MISUSE) return 7;
+  if (annal_run_once(handle, 0, &error) != ANNAL_MISUSE) return 8;
   annal_close(handle);
   return 0;
 }
@@ -100,6 +103,28 @@ static void an_inherited_store_is_misuse_and_the_parents_goes_on(void **unused) 
 static void so_it_is_on_postgresql(void **unused) {
   (void)unused;
   check_fork(true);
+}
+
+/* The child's calls do not take from the parent what the system tells of its scripts. */
+static void the_parent_finds_what_has_changed(void **unused) {
+  (void)unused;
+  place p;
+  annal_error error;
+  annal_text view;
+  place_start(&p, "event 'T' {} projection 'P' { init = 1, on = { T = function() end } }");
+  usleep(250000);
+  expect_fold(&p, "P", "", true, "1"); /* from here on they are watched */
+  assert_non_null(p.handle->reload.watch);
+  place_script(&p, "app.lua", "event 'T' {} projection 'P' { init = 2, on = { T = function() end } }");
+  usleep(350000);
+  pid_t child = fork();
+  if (child == 0) _exit(annal_view(p.handle, "P", "", NULL, &view, &error) == ANNAL_MISUSE ? 0 : 1);
+  int status;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  assert_true(script_watch_hint(p.handle->reload.watch));
+  expect_fold(&p, "P", "", true, "2");
+  place_remove(&p);
 }
 
 /* Sends a statement over a connection behind its owner's back. */
@@ -155,6 +180,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_inherited_store_is_misuse_and_the_parents_goes_on),
       cmocka_unit_test(so_it_is_on_postgresql),
+      cmocka_unit_test(the_parent_finds_what_has_changed),
       cmocka_unit_test(anothers_answer_is_not_taken_for_the_appends),
       cmocka_unit_test(a_success_leaves_no_error),
   };

@@ -266,6 +266,43 @@ static void a_failed_call_is_none(void **unused) {
   assert_int_equal(s.held, 0);
 }
 
+/* Each allocation of a reload fails, once or for good: what was loaded stays, and the next attempt is not told that the scripts are
+ * wrong. Asked for, and by a call that looks by itself, which goes on. */
+static void reload_with_failures(bool for_good, bool asked) {
+  place p;
+  annal_error error;
+  scarce s = {.left = -1, .for_good = for_good};
+  place_init(&p);
+  place_script(&p, "app.lua", APP);
+  place_open_with(&p, (annal_options){.app = p.app, .allocate = allocate, .allocate_context = &s});
+  place_script(&p, "more.lua", "event 'MORE' {}");
+  usleep(150000); /* until it is not taken for being written */
+  script_app *before = handle_app(p.handle);
+  long n = 0;
+  for (bool changed = false; !changed; n++) {
+    assert_true(n < 100000);
+    s.left = n;
+    s.refused = false;
+    int code = 0;
+    if (asked) code = handle_reload(p.handle, &changed, &error);
+    else handle_look(p.handle);
+    s.left = -1;
+    s.refused = false;
+    if (code) assert_int_equal(code, ANNAL_UNAVAILABLE);
+    assert_true((p.handle->app != before) == (script_find_event(p.handle->app, "MORE") != NULL));
+    changed = p.handle->app != before;
+  }
+  if (for_good) assert_true(n > 100); /* where one fails Lua collects and asks again, and a watch is done without */
+  script_release(before);
+  place_remove(&p);
+  assert_int_equal(s.held, 0);
+}
+
+static void a_reload_without_memory_is_tried_again(void **unused) {
+  (void)unused;
+  for (int i = 0; i < 4; i++) reload_with_failures(i & 1, i & 2);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(one_failed_allocation_is_an_error_and_no_more),
@@ -273,6 +310,7 @@ int main(void) {
       cmocka_unit_test(a_failed_refresh_changes_nothing),
       cmocka_unit_test(a_failed_transaction_is_none),
       cmocka_unit_test(a_failed_call_is_none),
+      cmocka_unit_test(a_reload_without_memory_is_tried_again),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
