@@ -51,13 +51,6 @@ describe("the module", function()
     assert.is_nil(annal.nothing)
     store:close()
   end)
-
-  it("accepts reload, which does nothing yet", function()
-    local store = annal.open(":memory:", { app = "projections/todo", reload = false })
-    store:reload()
-    assert.same({ listId = "l", items = {}, completedItems = {} }, (store:view("TODO_LIST", "l")))
-    store:close()
-  end)
 end)
 
 describe("an error", function()

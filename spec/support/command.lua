@@ -48,6 +48,56 @@ function command.ok(arguments, options)
   return result.out
 end
 
+local Running = {}
+Running.__index = Running
+
+-- Starts `annal` beside the spec, which sends it lines and signals, and stops it at last. Options: cwd.
+function command.start(arguments, options)
+  local place = shell.temporary_directory()
+  local self = setmetatable({ place = place, from = 1 }, Running)
+  local parts = { "cd " .. shell.quote(options and options.cwd or place) .. " && exec env" }
+  environment(parts)
+  parts[#parts + 1] = "HOME=" .. place
+  parts[#parts + 1] = shell.line { command.path, table.unpack(arguments) }
+  shell.run { "mkfifo", place .. "/in" }
+  shell.write(place .. "/run", table.concat(parts, " "))
+  os.execute(("{ sh -c 'echo $$ >%s/pid; . %s/run' <%s/in >%s/out 2>%s/err; echo $? >%s/code; } &"):gsub("%%s", place))
+  self.input = assert(io.open(place .. "/in", "w"))
+  self.input:setvbuf "line"
+  self.pid = self:wait("pid", "%d+")
+  return self
+end
+
+-- Waits until one of its files has the pattern, behind what was waited for last in "out"; answers what matched.
+function Running:wait(name, pattern)
+  for _ = 1, 1000 do
+    local ok, text = pcall(shell.read, self.place .. "/" .. name)
+    local first, last = (ok and text or ""):find(pattern, name == "out" and self.from or 1)
+    if first then
+      if name == "out" then self.from = last + 1 end
+      return text:sub(first, last)
+    end
+    shell.sleep(0.02)
+  end
+  local text = ""
+  for _, each in ipairs { "out", "err" } do text = text .. shell.read(self.place .. "/" .. each) end
+  self:signal "KILL"
+  error(("%s did not come; there was:\n%s"):format(pattern, text), 2)
+end
+
+function Running:send(line) assert(self.input:write(line, "\n")) end
+
+function Running:signal(name) shell.run { "kill", "-" .. name, self.pid } end
+
+-- Waits for its end, to which it comes by the end of its input at the latest. Answers { out, err, code }.
+function Running:stop()
+  self.input:close()
+  local code = math.tointeger(self:wait("code", "%d+"))
+  local result = { out = shell.read(self.place .. "/out"), err = shell.read(self.place .. "/err"), code = code }
+  shell.run { "rm", "-rf", self.place }
+  return result
+end
+
 -- Runs it on a terminal (spec/support/pty.c), with the steps of a script. Answers what the terminal got, without its control
 -- sequences, and the exit code.
 function command.on_terminal(arguments, steps, options)

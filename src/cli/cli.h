@@ -39,6 +39,7 @@ typedef struct cli_command {
   cli_need need;
   bool without_app;   /* it opens the store without scripts and loads them itself, or not at all */
   bool without_store; /* with an app it has something to do where no store is named */
+  bool stays;         /* it goes on until it is told to end, as any command does with --follow; see cli_open */
   int (*run)(cli *c);
 } cli_command;
 
@@ -84,6 +85,7 @@ struct cli {
 /* ---- main.c ---- */
 /* Where a store is needed and none is named: misuse. */
 int cli_settings(cli *c);
+/* A command that stays takes up changed scripts by itself, and at SIGHUP; what is wrong with them goes to stderr. */
 int cli_open(cli *c, bool read_only, bool with_app);
 /* The same, for who has an answer to an error. */
 int cli_try_open(cli *c, const annal_options *options, annal_error *error);
@@ -96,6 +98,12 @@ bool cli_interrupted(void);
 void cli_forget_interrupt(void);
 /* From now on a second SIGINT does not end the process. */
 void cli_survive_interrupts(void);
+/* Whether SIGHUP came and was not obeyed yet. */
+bool cli_reload_asked(void);
+/* Obeys it: loads changed scripts, and says what is wrong with them, which is no failure of the command. For between two calls. */
+void cli_reload_if_asked(cli *c);
+/* From now on SIGHUP ends the call under way, as an interruption does, until it is obeyed: for calls that wait without end. */
+void cli_wake_at_hangup(void);
 extern const cli_command *const cli_commands[]; /* ended by NULL */
 
 /* ---- options.c ---- */

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "cli.h"
 #include "json/json.h"
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -18,8 +19,9 @@ typedef struct reading {
   base_buf text; /* one document, or for people a JSON array of some events */
   base_buf data; /* of the event at hand, checked; and its metadata */
   base_buf metadata;
-  size_t count; /* events in it */
-  bool shown;   /* something was; nothing at all is said in words */
+  size_t count;                  /* events in it */
+  bool shown;                    /* something was; nothing at all is said in words */
+  char last[LIMIT_ID_BYTES + 1]; /* the id of the event that a follower has shown last, "" when there is none */
   int code;
   cli_progress *progress; /* of an export, else NULL */
   uint64_t written, head;
@@ -130,15 +132,26 @@ static int each_followed(void *context, const annal_event *event) {
   else each_document(r, event);
   if (r->c->out.people && !r->code) r->code = flush_piece(r);
   if (!r->code) r->code = out_flush(r->c);
+  if (!r->code) snprintf(r->last, sizeof r->last, "%s", event->id);
   return r->code;
 }
 
-/* Ctrl-C is how a follower ends, and no failure. */
+/* Ctrl-C is how a follower ends, and no failure. After a SIGHUP it goes on behind what it has shown. */
 static int follow_events(cli *c, const annal_selection *selection) {
   annal_error error;
+  annal_selection rest = *selection;
   reading r = {.shown = true};
+  int failed;
   begin_reading(&r, c);
-  int failed = annal_follow(c->store, selection, 0, each_followed, &r, &error);
+  cli_wake_at_hangup();
+  for (;;) {
+    failed = annal_follow(c->store, &rest, 0, each_followed, &r, &error);
+    if (failed != ANNAL_UNAVAILABLE || !cli_reload_asked() || cli_interrupted()) break;
+    cli_reload_if_asked(c);
+    if (!r.last[0]) continue;
+    rest.after = 0;
+    rest.after_id = r.last;
+  }
   if (failed && !r.code && !cli_interrupted()) r.code = fail_read(c, &error);
   end_reading(&r);
   return r.code;

@@ -2,6 +2,8 @@
  * stands in its cmd_*.c. */
 #include "base/text.h"
 #include "cli.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,7 +18,14 @@ const cli_command *const cli_commands[] = {&cmd_save,  &cmd_call,  &cmd_import, 
 
 /* What the signal handler needs; set once the store is open, cleared before it closes. */
 static annal_store *volatile interrupt_store;
-static volatile sig_atomic_t interrupted, survive;
+static volatile sig_atomic_t interrupted, reload_asked, wake_at_hangup;
+static void (*volatile survive)(void);    /* NULL: a second interruption ends the process */
+static bool had_terminal, hangup_ignored; /* when the command began */
+
+static void repeat_interrupts(void) {
+  struct itimerval again = {.it_interval = {.tv_usec = 200000}, .it_value = {.tv_usec = 200000}};
+  setitimer(ITIMER_REAL, &again, NULL);
+}
 
 /* The first one asks the call under way to end; a second one, when that takes too long, ends the process: stores are safe then.
  * One that comes between two calls of a command would be lost, and the next call might wait for ever: so it is repeated. */
@@ -25,14 +34,38 @@ static void on_interrupt(int number) {
   interrupted = 1;
   annal_store *store = interrupt_store;
   if (store) annal_interrupt(store);
-  struct itimerval again = {.it_interval = {.tv_usec = 200000}, .it_value = {.tv_usec = 200000}};
-  if (!survive) setitimer(ITIMER_REAL, &again, NULL);
+  if (!survive) repeat_interrupts();
 }
 
 static void on_repeat(int number) {
   (void)number;
   annal_store *store = interrupt_store;
-  if (store) annal_interrupt(store);
+  struct itimerval never = {0};
+  if (!interrupted && !reload_asked) setitimer(ITIMER_REAL, &never, NULL);
+  else if (store) annal_interrupt(store);
+}
+
+/* Whether the process has a terminal that controls it, be it read from or not. Safe in a signal handler. */
+static bool has_terminal(void) {
+  int terminal = open("/dev/tty", O_RDONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  if (terminal >= 0) close(terminal);
+  return terminal >= 0;
+}
+
+/* Somebody asks for the scripts to be loaded anew; or the terminal is gone, which is the end, as it is of any program that nohup
+ * has not said otherwise to. */
+static void on_hangup(int number) {
+  int saved = errno;
+  annal_store *store = interrupt_store;
+  if (!had_terminal || has_terminal()) {
+    reload_asked = 1;
+    if (wake_at_hangup && store) annal_interrupt(store);
+    if (wake_at_hangup) repeat_interrupts();
+  } else if (!hangup_ignored) {
+    signal(number, SIG_DFL);
+    raise(number);
+  }
+  errno = saved;
 }
 
 /* A closed pipe is an error of write() and no sudden death; not SIG_IGN, which children would inherit. */
@@ -53,6 +86,34 @@ static void take_signals(void) {
   sigaction(SIGPIPE, &action, NULL);
   action.sa_handler = on_repeat;
   sigaction(SIGALRM, &action, NULL);
+}
+
+static void take_hangups(void) {
+  struct sigaction before, action = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
+  sigemptyset(&action.sa_mask);
+  had_terminal = has_terminal();
+  sigaction(SIGHUP, NULL, &before);
+  hangup_ignored = before.sa_handler == SIG_IGN;
+  sigaction(SIGHUP, &action, NULL);
+}
+
+bool cli_reload_asked(void) { return reload_asked; }
+
+void cli_wake_at_hangup(void) { wake_at_hangup = 1; }
+
+void cli_reload_if_asked(cli *c) {
+  annal_error error;
+  if (!reload_asked) return;
+  reload_asked = 0;
+  if (annal_reload(c->store, &error)) cli_fail(c, &error);
+}
+
+/* What scripts have in them that cannot be loaded is for the person who changes them; the rest of the log is not. */
+static void say_errors(void *context, const char *level, const char *message) {
+  const cli *c = context;
+  if (strcmp(level, "error") != 0 || c->out.reader_gone) return;
+  fflush(stdout);
+  fprintf(stderr, "annal: %s\n", message);
 }
 
 int cli_exit_code(int code) {
@@ -105,6 +166,13 @@ int cli_open(cli *c, bool read_only, bool with_app) {
   annal_options options = c->options;
   if (!with_app) options.app = NULL;
   if (read_only) options.read_only = options.no_create = true;
+  if (c->command->stays || options_has(c, "follow")) {
+    options.log = say_errors;
+    options.log_context = c;
+    take_hangups();
+  } else {
+    options.no_reload = true;
+  }
   annal_error error;
   return cli_try_open(c, &options, &error) ? cli_fail(c, &error) : CLI_DONE;
 }

@@ -257,6 +257,7 @@ static bool call_session(repl *r, const char *function, int arguments, int resul
 
 /* False: the session ends. */
 static bool feed(repl *r, const char *line, size_t size) {
+  cli_reload_if_asked(r->c);
   begin_line(r);
   lua_pushlstring(r->L, line, size);
   if (!call_session(r, "feed", 1, 1)) return !r->c->out.reader_gone;
@@ -385,5 +386,6 @@ const cli_command cmd_repl = {
     .help = "a Lua prompt over the store; reads lines from a pipe too",
     .options = options,
     .need = CLI_NEEDS_NOTHING,
+    .stays = true,
     .run = run,
 };

@@ -217,7 +217,13 @@ terminal_answer terminal_line(terminal *t, const char *prompt, const char **line
   fflush(stdout);
   el_resize(t->edit);
   el_set(t->edit, EL_PREP_TERM, 1); /* before the prompt: libedit would do it after, and a Ctrl-D in between would be lost */
+  /* libedit would answer a SIGHUP by leaving its mode in the middle of the line: it comes after that. */
+  sigset_t hangup, before;
+  sigemptyset(&hangup);
+  sigaddset(&hangup, SIGHUP);
+  sigprocmask(SIG_BLOCK, &hangup, &before);
   const char *text = el_gets(t->edit, &size);
+  sigprocmask(SIG_SETMASK, &before, NULL);
   if (t->interrupted) {
     fputs("^C\n", stdout);
     return TERMINAL_INTERRUPTED;

@@ -79,6 +79,7 @@ Lua at a prompt: an expression shows its value, a statement runs; locals stay fo
   :help         this text
   :events [N]   the newest N events (10)
   :follow       show what is saved from now on, until Ctrl-C
+  :reload       load the scripts that have changed now
   :time         show how long each line takes, or no longer
   :quit         end, as Ctrl-D does
 TAB completes names, methods, event types, projections and ids. Ctrl-C stops what runs.
@@ -115,10 +116,17 @@ TAB completes names, methods, event types, projections and ids. Ctrl-C stops wha
     if not ok and not is_interrupt(raised) then error(raised, 0) end
   end
 
+  local function reload(argument)
+    if argument ~= "" then error(":reload takes no argument; store:load(DIRECTORY) loads other scripts", 0) end
+    local changed = env.store:reload()
+    if not host.json then host.out(changed and "the scripts are loaded anew\n" or "no script has changed\n") end
+  end
+
   commands = {
     help = help,
     events = events,
     follow = follow,
+    reload = reload,
     quit = function() return "quit" end,
     time = function()
       timing = not timing
