@@ -11,6 +11,23 @@ local files = {
 }
 local loop = 'projection "LOOP" { init = 0, on = { ADDED = function() while true do end end } }'
 
+-- Waits until a test holds; answers its value.
+local function eventually(test)
+  for _ = 1, 1000 do
+    local ok, value = pcall(test)
+    if ok and value then return value end
+    shell.sleep(0.02)
+  end
+  error("this did not come in 20 seconds", 2)
+end
+
+-- The last digit of the system's mask of the signals that a process takes by itself.
+local taken = { HUP = "[13579bdf]", INT = "[2367abef]" }
+local function takes(running, name)
+  local mask = "SigCgt:%s%x+" .. taken[name] .. "\n"
+  eventually(function() return shell.read(("/proc/%s/status"):format(running.pid)):match(mask) end)
+end
+
 -- Longer than changes have to rest and calls do not look.
 local function rest() shell.sleep(0.5) end
 
@@ -131,17 +148,9 @@ describe("a command that stays", function()
     shell.write(place .. "/steps", "expect > \nsend " .. line:format(file) .. "\\r\nexpect never\n")
     os.execute(("cd %s && HOME=%s TERM=xterm exec %s <steps >shown 2>&1 & echo $! >%s/pty"):format(place, place,
       shell.line { command.build .. "/spec/support/pty", command.path, table.unpack(repl()) }, place))
-    local function until_true(test)
-      for _ = 1, 1000 do
-        local ok, value = pcall(test)
-        if ok and value then return value end
-        shell.sleep(0.02)
-      end
-      error("this did not come:\n" .. shell.read(place .. "/shown"), 2)
-    end
-    local pid = until_true(function() return shell.read(file):match "^(%d+)%." end)
+    local pid = eventually(function() return shell.read(file):match "^(%d+)%." end)
     shell.run { "kill", "-9", shell.run { "cat", place .. "/pty" } }
-    until_true(function()
+    eventually(function()
       local there, status = pcall(shell.read, ("/proc/%s/stat"):format(pid))
       return not there or status:match "%) Z "
     end)
@@ -165,6 +174,7 @@ describe("a command that stays", function()
 
   it("that follows from a place goes on from there at SIGHUP before anything came", function()
     local running = command.start { "--store", store, "events", "--follow", "--after", "1" }
+    takes(running, "HUP")
     for _ = 1, 3 do
       running:signal "HUP"
       shell.sleep(0.2)
@@ -192,7 +202,7 @@ describe("a command that stays", function()
     write("loop.lua", loop)
     shell.write(place .. "/annal.lua", ("store, app, budget = %q, %q, 1000000000000\n"):format(store, app))
     local running = command.start({ "view", "LOOP", "" }, { cwd = place })
-    shell.sleep(0.5)
+    takes(running, "INT")
     running:signal "INT"
     local result = running:stop()
     assert.equal(1, result.code)

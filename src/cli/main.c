@@ -34,7 +34,7 @@ static void on_interrupt(int number) {
   interrupted = 1;
   annal_store *store = interrupt_store;
   if (store) annal_interrupt(store);
-  if (!survive) repeat_interrupts();
+  repeat_interrupts();
 }
 
 static void on_repeat(int number) {
