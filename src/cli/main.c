@@ -18,8 +18,8 @@ const cli_command *const cli_commands[] = {&cmd_save,  &cmd_call,  &cmd_import, 
 
 /* What the signal handler needs; set once the store is open, cleared before it closes. */
 static annal_store *volatile interrupt_store;
-static volatile sig_atomic_t interrupted, reload_asked, wake_at_hangup;
-static void (*volatile survive)(void);    /* NULL: a second interruption ends the process */
+static volatile sig_atomic_t interrupted, survive;
+static volatile sig_atomic_t reload_asked, wake_at_hangup;
 static bool had_terminal, hangup_ignored; /* when the command began */
 
 static void repeat_interrupts(void) {
@@ -41,7 +41,7 @@ static void on_repeat(int number) {
   (void)number;
   annal_store *store = interrupt_store;
   struct itimerval never = {0};
-  if (!interrupted && !reload_asked) setitimer(ITIMER_REAL, &never, NULL);
+  if (!interrupted && !(reload_asked && wake_at_hangup)) setitimer(ITIMER_REAL, &never, NULL);
   else if (store) annal_interrupt(store);
 }
 

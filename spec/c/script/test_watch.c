@@ -151,7 +151,7 @@ static void it_knows_when_it_was_changed_last(void **unused) {
   app_write(&files, "app/below/two.lua", "event 'TWO' {} ");
   read_again();
   assert_true(script_changed_at(app) >= begun && script_changed_at(app) <= now());
-  struct timespec pause = {.tv_nsec = 2 * TICK_US * 1000};
+  struct timespec pause = {.tv_nsec = 2L * TICK_US * 1000};
   nanosleep(&pause, NULL);
   begun = now() - TICK_US;
   assert_true(script_changed_at(app) < begun);
