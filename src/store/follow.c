@@ -21,6 +21,7 @@ struct store_follower {
   store_head_info place; /* the last event read */
   store_head_info up_to; /* the head as it was when the read in progress began */
   store_cursor *cursor;  /* the read in progress */
+  int64_t caught_up;     /* monotonic: when it last had all there was; 0: not yet */
   bool handed_out;       /* the page that was handed out last ends at `reached` */
   store_head_info reached;
 };
@@ -174,7 +175,8 @@ static int next_page(store_follower *f, int64_t deadline, store_page *page, anna
       if (result) return result;
       continue;
     }
-    if (base_monotonic() >= deadline) return ANNAL_OK;
+    f->caught_up = base_monotonic();
+    if (f->caught_up >= deadline) return ANNAL_OK;
     result = wait(f, deadline, error);
     if (result) return result;
   }
@@ -186,15 +188,18 @@ static int next_page(store_follower *f, int64_t deadline, store_page *page, anna
 
 int store_follower_next(store_follower *f, int64_t deadline, store_page *page, annal_error *error) {
   unsigned interrupts = atomic_load(&f->s->interrupts);
-  int64_t give_up = 0, pause = RETRY_FIRST_US;
+  int64_t failing_since = 0, pause = RETRY_FIRST_US;
   int own = store_check_own(f->s, error);
   if (own) return own;
   for (;;) {
     int result = next_page(f, deadline, page, error);
     if (result != ANNAL_UNAVAILABLE || !error->retryable || atomic_load(&f->s->interrupts) != interrupts) return result;
     int64_t now = base_monotonic();
-    if (!give_up) give_up = now + (int64_t)(f->s->options->timeout * 1e6);
-    if (now + pause > give_up || now + pause > deadline) return result;
+    if (!failing_since || f->caught_up > failing_since) { /* it may have waited for hours since the last time */
+      failing_since = now;
+      pause = RETRY_FIRST_US;
+    }
+    if (now + pause > failing_since + (int64_t)(f->s->options->timeout * 1e6) || now + pause > deadline) return result;
     struct timespec nap = {.tv_sec = pause / 1000000, .tv_nsec = (pause % 1000000) * 1000};
     nanosleep(&nap, NULL);
     pause = pause * 2 < RETRY_MOST_US ? pause * 2 : RETRY_MOST_US;

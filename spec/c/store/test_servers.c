@@ -10,7 +10,7 @@
 
 /* ---- Two servers ------------------------------------------------------------------------------------------------------------ */
 
-typedef enum route { TO_FRESH, TO_LAGGING, BY_TURNS } route;
+typedef enum route { TO_FRESH, TO_LAGGING, BY_TURNS, TO_NONE } route;
 
 static _Atomic(int) where; /* a route */
 static _Atomic(unsigned) connections;
@@ -26,15 +26,16 @@ PGconn *PQconnectStartParams(const char *const *keywords, const char *const *val
   PGconn *(*real)(const char *const *, const char *const *, int);
   void *symbol = dlsym(RTLD_NEXT, "PQconnectStartParams");
   memcpy(&real, &symbol, sizeof real);
-  if (!goes_to_lagging()) return real(keywords, values, expand);
+  bool nowhere = where == TO_NONE;
+  if (!nowhere && !goes_to_lagging()) return real(keywords, values, expand);
   const char *words[64], *texts[64];
   size_t count = 0;
   for (; keywords[count] && count < 62; count++) {
     words[count] = keywords[count];
     texts[count] = values[count];
   }
-  words[count] = "dbname"; /* the last of a keyword counts */
-  texts[count++] = lagging_database;
+  words[count] = nowhere ? "host" : "dbname"; /* the last of a keyword counts */
+  texts[count++] = nowhere ? "/nowhere/at/all" : lagging_database;
   words[count] = texts[count] = NULL;
   return real(words, texts, expand);
 }
@@ -359,6 +360,40 @@ static void another_history_is_a_conflict(void **state) {
   store_follower_close(follower);
 }
 
+static void *be_away_twice(void *context) {
+  (void)context;
+  for (int i = 0; i < 2; i++) {
+    sleep_ms(300);
+    go(TO_NONE);
+    sleep_ms(300);
+    where = TO_FRESH;
+    sleep_ms(1200);
+  }
+  fill(sc.fresh, "e", 11, 11);
+  return NULL;
+}
+
+/* Each time that the server is away has the whole timeout, however long ago the last one was. */
+static void a_follower_bears_a_server_that_is_away_again(void **state) {
+  fixture *f = *state;
+  store *patient;
+  pthread_t thread;
+  f->options.timeout = 1;
+  assert_ok(store_open(&f->env, f->location, &f->options, &patient, &test_error));
+  store_close(sc.s);
+  sc.s = patient;
+  fill(sc.fresh, "e", 1, 10);
+  store_follower *follower = follow(&(annal_selection){.size = sizeof(annal_selection)});
+  take(follower, 1, 10, 1);
+  assert_int_equal(pthread_create(&thread, NULL, be_away_twice, NULL), 0);
+  store_page page;
+  int code = store_follower_next(follower, base_monotonic() + 30000000, &page, &test_error);
+  pthread_join(thread, NULL);
+  if (code) fail_msg("%s", test_error.message);
+  assert_int_equal(page.count, 1);
+  store_follower_close(follower);
+}
+
 /* An event in the middle that is gone, with others above it, is no server that lags. */
 static void a_hole_is_a_conflict_at_once(void **state) {
   (void)state;
@@ -494,6 +529,7 @@ int main(void) {
       TEST(a_follower_waits_for_a_server_that_lags),
       TEST(a_filtered_follower_goes_no_further_than_its_page),
       TEST(another_history_is_a_conflict),
+      TEST(a_follower_bears_a_server_that_is_away_again),
       TEST(a_hole_is_a_conflict_at_once),
       TEST(followers_between_two_servers_miss_nothing),
   };
