@@ -1,7 +1,9 @@
 /* The protocol of the log, as a model for spin: append, batch, lost connection, crash, follow, saved row.
  *
  * Three saves, each guarded by "nothing newer than what I read" over the whole log. Saves 1 and 2 come from one process, whose
- * leader sends them as one batch; save 3 comes from another. A third process follows; a fourth keeps a saved row.
+ * leader sends them as one batch; save 3 comes from another. A third process follows; a fourth keeps a saved row. With
+ * -DWITH_REPLICA there is a second server, which lags, and the follower looks and reads on either. With -DWITH_TROUBLE a trigger
+ * refuses save 3 or does not, as it likes.
  *
  * What is asserted, in every order of steps that can happen:
  *   lost      what was answered as stored is in the log, at that position
@@ -19,10 +21,12 @@
  *   CONDITION_FIRST    the condition is looked at before the ids
  *   NEW_IDS            a save is sent again under new ids
  *   LOOK_UP            a lost connection is settled by looking whether the ids are stored
+ *   RESEND_OVER_ORPHAN a save is sent again while the server process that it left behind may still store it
  *   BLIND_BATCH        saves of one batch do not see each other
  *   PARTIAL_BATCH      an error in a batch leaves what came before it stored, and is the answer to all
  *   ASYNC_COMMIT       what is acknowledged and visible is not yet durable
  *   ROW_BACKWARDS      a saved row gives way to any other
+ *   BLIND_PAGE         a page counts although its server has not come as far as the head up to which it is read
  * With -DFAILOVER a standby that lacks the newest event takes over once, so that positions are given out again (what was
  * acknowledged may then be gone, as on any asynchronous standby; what remains must still be consistent), and:
  *   POSITION_CONDITION a condition names a position instead of an id
@@ -68,6 +72,7 @@ bool bad[SAVES + 1]; /* content that the database refuses */
 /* ---- Connections ---- */
 bool answered[LINKS];
 bool cut[LINKS];
+bool ended[LINKS]; /* the server process was told to end */
 byte links;
 byte answer_result[LINKS * 4]; /* by connection and save */
 byte answer_at[LINKS * 4];
@@ -154,8 +159,8 @@ inline consider(s, as) {
       check_condition(s);
       if
       :: !ok -> note(s, CONFLICT, 0)
-      :: ok && bad[s] -> failing = true
-      :: ok && !bad[s] ->
+      :: ok && (bad[s] || (moody && s == 3)) -> failing = true
+      :: ok && !(bad[s] || (moody && s == 3)) ->
         mine[own] = as;
         own++;
         note(s, STORED, base + own)
@@ -169,8 +174,14 @@ inline consider(s, as) {
 /* A server process that carries out one call: saves first … last. It may be orphaned: its client is gone, it goes on. */
 proctype Backend(byte link, first, last, shift) {
   byte base, own, at, k, s, born, mine[2];
-  bool ok, failing, holding;
+  bool ok, failing, holding, moody;
   born = epoch;
+#ifdef WITH_TROUBLE
+  if
+  :: moody = true
+  :: moody = false
+  fi;
+#endif
 
 #ifdef CHECK_BEFORE_LOCK
   base = head;
@@ -178,8 +189,8 @@ proctype Backend(byte link, first, last, shift) {
 #if !defined(NO_LOCK) && !defined(SEQUENCE)
   atomic {
     if
-    :: !locked && epoch == born -> locked = true; holding = true
-    :: epoch != born -> goto dead
+    :: !locked && epoch == born && !ended[link] -> locked = true; holding = true
+    :: epoch != born || ended[link] -> goto dead
     :: cut[link] -> goto dead /* the server noticed that its client is gone */
     fi
   }
@@ -251,10 +262,13 @@ rollback:
   atomic { if :: holding && epoch == born -> locked = false; holding = false :: else fi }
 dead:
   skip;
-  d_step { base = 0; own = 0; s = 0; at = 0; ok = false; failing = false; mine[0] = 0; mine[1] = 0; first = 0; last = 0; link = 0 }
+  d_step {
+    base = 0; own = 0; s = 0; at = 0; ok = false; failing = false; moody = false; mine[0] = 0; mine[1] = 0; first = 0; last = 0; link = 0
+  }
 }
 
-/* Sends saves first … last in one call, and settles a lost connection by sending them again under the same ids. */
+/* Sends saves first … last in one call, and settles a lost connection by sending them again under the same ids, when what it left
+ * behind has been ended. That is done under the lock: an orphan that has it is waited for. */
 inline send(first, last) {
   shift = 0;
 again:
@@ -292,6 +306,9 @@ lost:
   }
   goto settled;
 #else
+#ifndef RESEND_OVER_ORPHAN
+  atomic { !locked -> ended[link] = true };
+#endif
   goto again;
 #endif
 settled:
@@ -349,7 +366,12 @@ proctype Alone() {
   byte link, s, k, mine, shift;
   read_all(3);
   send(3, 3);
-  take_answer(3);
+  d_step {
+    if
+    :: answer_error[link] -> result[3] = FAILED
+    :: else -> take_answer(3)
+    fi
+  };
   writers_left--
 }
 
@@ -385,7 +407,8 @@ proctype Failover() {
   }
 }
 
-/* Follows from the first event; keeps position and id of the last event read, and checks them with every page, in one snapshot. */
+/* Follows from the first event; keeps position and id of the last event read, and checks them with every page, in one snapshot. Where
+ * nothing stands at that position it waits: a server may lag. */
 proctype Follower() {
   byte cursor, cursor_id, k;
   byte given[SLOTS];
@@ -397,7 +420,7 @@ proctype Follower() {
       finished = (writers_left == 0);
       if
 #ifndef POSITION_CURSOR
-      :: cursor > 0 && log_id[cursor] != cursor_id -> goto raised /* its history ends: `conflict`, never a silent skip */
+      :: cursor > 0 && cursor <= head && log_id[cursor] != cursor_id -> goto raised /* `conflict`, never a silent skip */
 #endif
       :: else ->
         k = cursor + 1;
@@ -423,6 +446,63 @@ proctype Follower() {
   assert(count == head || failed_over);
 raised:
   skip
+}
+
+/* The second server: it has what the first has, later. */
+byte replica;
+
+proctype Replicate() {
+  do
+  :: replica < head -> replica++
+  :: writers_left == 0 && replica == head -> break
+  od
+}
+
+/* Looks at the head on one server, and reads up to it on one or the other. */
+proctype BetweenServers() {
+  byte cursor, cursor_id, k, up_to, up_to_id, page;
+  byte given[SLOTS];
+  byte count;
+  do
+  :: writers_left == 0 && cursor == head -> break
+  :: else ->
+    atomic {
+      if
+      :: up_to = head
+      :: up_to = replica
+      fi;
+      up_to_id = log_id[up_to]
+    };
+    atomic {
+      if
+      :: page = head
+      :: page = replica
+      fi;
+      if
+      :: up_to <= cursor -> skip /* nothing new, or a server that lags: it waits */
+#ifndef BLIND_PAGE
+      :: up_to > cursor && page < up_to -> skip /* this page does not count: it is asked for again */
+      :: up_to > cursor && page >= up_to ->
+#else
+      :: up_to > cursor ->
+#endif
+        k = cursor + 1;
+        do
+        :: k <= up_to && k <= page -> given[k] = log_id[k]; count++; k++
+        :: else -> break
+        od;
+        cursor = up_to;
+        cursor_id = up_to_id
+      fi;
+      k = 0
+    }
+  od;
+  assert(count == head);
+  k = 1;
+  do
+  :: k <= head -> assert(given[k] == log_id[k]); k++
+  :: else -> break
+  od
 }
 
 /* Two workers keep one saved row: each reads it, goes on from it, and writes what it has, later. */
@@ -525,7 +605,7 @@ proctype Auditor() {
 }
 
 /* An orphaned backend may store later than the answer: so refused saves are watched for ever. */
-#ifdef LOOK_UP
+#if defined(LOOK_UP) || defined(WITH_TROUBLE)
 proctype Late() {
   byte k;
 end:
@@ -533,7 +613,7 @@ end:
   :: atomic {
       k = 1;
       do
-      :: k <= head -> assert(result[log_id[k]] != CONFLICT); k++
+      :: k <= head -> assert(result[log_id[k]] != CONFLICT && result[log_id[k]] != FAILED); k++
       :: else -> break
       od;
       break
@@ -555,12 +635,16 @@ init {
 #ifdef WITH_FOLLOWER
     run Follower();
 #endif
+#ifdef WITH_REPLICA
+    run Replicate();
+    run BetweenServers();
+#endif
 #ifdef WITH_ROW
     run Folder();
     run Folder();
 #endif
     run Auditor();
-#ifdef LOOK_UP
+#if defined(LOOK_UP) || defined(WITH_TROUBLE)
     run Late()
 #endif
   }
