@@ -1,15 +1,17 @@
-/* judge_follow --store LOCATION --schema NAME [--events N] [--writers N] [--replica CONNINFO] [--saver NAME]
+/* judge_follow --store LOCATION --schema NAME [--events N] [--writers N] [--write-to LOCATION] [--replica CONNINFO] [--saver NAME]
  *
  * Holds followers to their word: what they are given is exactly what is stored, in order, nothing skipped and nothing twice.
  * Writers of several processes save until there are N events; a trigger delays some inserts and refuses others; an unrelated
  * transaction stays open all the time (PostgreSQL). Three followers are killed with -9 at random moments and begin again after
- * the last event they noted; one of them is filtered, one reads a replica where there is one.
+ * the last event they noted; one of them is filtered. Where there is a replica one more reads it, and two, one of them filtered, are
+ * sent to the one server or the other with each connection, as by a balancer, and their connections are cut again and again.
  *
  * `--saver` lets the writers save in a way that is known to be wrong (see saver.h): then the judge has to find skipped events.
  * Prints a line of counts; exits 0 when all is well, 1 with violations. */
 #include "judge.h"
 
 #include "saver.h"
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <libpq-fe.h>
 #include <signal.h>
@@ -18,10 +20,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { FOLLOWERS = 3, FILTERED = 1, ON_REPLICA = 2 };
+enum { ALONE = 0, FILTERED = 1, SECOND = 2, ON_REPLICA = 3, BETWEEN = 4, BETWEEN_FILTERED = 5, FOLLOWERS = 6 };
 
 /* What a follower notes of each event, before it is given the next one. */
 typedef struct note {
@@ -31,10 +34,15 @@ typedef struct note {
 
 typedef struct setting {
   const char *location, *schema, *replica, *saver;
+  const char *write_to; /* the same store, as the writers are told of it */
   double events, writers;
   char directory[64];
   _Atomic int64_t *saved; /* shared by all processes */
 } setting;
+
+static bool is_filtered(int number) { return number == FILTERED || number == BETWEEN_FILTERED; }
+static bool is_between(int number) { return number == BETWEEN || number == BETWEEN_FILTERED; }
+static int follower_count(const setting *s) { return s->replica ? FOLLOWERS : ON_REPLICA; }
 
 static bool is_postgres(const setting *s) { return strchr(s->location, '=') || strstr(s->location, "://"); }
 
@@ -47,8 +55,68 @@ static annal_store *open_at(const setting *s, const char *location, bool read_on
   }
   annal_store *handle;
   annal_error error;
-  if (annal_open(location, &options, &handle, &error)) judge_die("%s", error.message);
-  return handle;
+  double until = judge_now() + 20;
+  for (;;) {
+    int code = annal_open(location, &options, &handle, &error);
+    if (!code) return handle;
+    /* A replica does not have the store yet. */
+    if (!read_only || code != ANNAL_NOT_FOUND || judge_now() > until) judge_die("%s", error.message);
+    usleep(50000);
+  }
+}
+
+/* ---- A balancer ---------------------------------------------------------------------------------------------------------- */
+
+static struct {
+  bool on;
+  char host[256], port[16]; /* of the replica */
+  uint64_t seed;
+} balancer;
+
+static void balance(const char *replica) {
+  PQconninfoOption *options = PQconninfoParse(replica, NULL);
+  for (PQconninfoOption *o = options; o && o->keyword; o++) {
+    if (o->val && strcmp(o->keyword, "host") == 0) snprintf(balancer.host, sizeof balancer.host, "%s", o->val);
+    if (o->val && strcmp(o->keyword, "port") == 0) snprintf(balancer.port, sizeof balancer.port, "%s", o->val);
+  }
+  PQconninfoFree(options);
+  balancer.seed = (uint64_t)getpid();
+  balancer.on = true;
+}
+
+/* In place of libpq's: one server or the other. NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
+PGconn *PQconnectStartParams(const char *const *keywords, const char *const *values, int expand) {
+  PGconn *(*real)(const char *const *, const char *const *, int);
+  void *symbol = dlsym(RTLD_NEXT, "PQconnectStartParams");
+  memcpy(&real, &symbol, sizeof real);
+  const char *words[64], *texts[64];
+  size_t count = 0;
+  for (; keywords[count] && count < 60; count++) {
+    words[count] = keywords[count];
+    texts[count] = values[count];
+  }
+  if (balancer.on && judge_random(&balancer.seed) % 2) { /* the last of a keyword counts */
+    words[count] = "host";
+    texts[count++] = balancer.host;
+    words[count] = "port";
+    texts[count++] = balancer.port;
+  }
+  words[count] = texts[count] = NULL;
+  return real(words, texts, expand);
+}
+
+/* In place of libpq's: every other time the connection is cut, so that the statement goes over another one. The first statement of a
+ * connection makes its session. NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
+int PQsendQueryPrepared(PGconn *conn, const char *name, int count, const char *const *values, const int *lengths,
+                        const int *formats, int format) {
+  static int last; /* the server process that the last statement went to */
+  int (*real)(PGconn *, const char *, int, const char *const *, const int *, const int *, int);
+  void *symbol = dlsym(RTLD_NEXT, "PQsendQueryPrepared");
+  memcpy(&real, &symbol, sizeof real);
+  int process = PQbackendPID(conn);
+  if (balancer.on && process == last && judge_random(&balancer.seed) % 2) shutdown(PQsocket(conn), SHUT_RDWR);
+  last = process;
+  return real(conn, name, count, values, lengths, formats, format);
 }
 
 /* ---- Trouble ------------------------------------------------------------------------------------------------------------- */
@@ -107,7 +175,7 @@ static bool write_once(const setting *s, annal_store *handle, saver *raw, uint64
 }
 
 static void writer(const setting *s) {
-  annal_store *handle = open_at(s, s->location, false);
+  annal_store *handle = open_at(s, s->write_to ? s->write_to : s->location, false);
   saver *raw = s->saver ? saver_open(s->saver, s->location, s->schema) : NULL;
   uint64_t seed = (uint64_t)getpid() * 7919;
   for (unsigned step = 0; atomic_load(s->saved) < (int64_t)s->events; step++) {
@@ -151,16 +219,26 @@ static void follower(const setting *s, int number, double idle_seconds) {
   int file = open(path, O_RDWR | O_CREAT | O_APPEND, 0600);
   if (file < 0) judge_die("%s cannot be opened", path);
   note last = last_note(file);
-  bool replica = number == ON_REPLICA && s->replica;
-  annal_store *handle = open_at(s, replica ? s->replica : s->location, replica);
+  bool replica = number == ON_REPLICA;
+  annal_store *handle = open_at(s, replica ? s->replica : s->location, replica || is_between(number));
+  if (is_between(number)) balance(s->replica);
   annal_selection selection = {.size = sizeof selection, .after_id = last.id[0] ? last.id : NULL};
-  if (number == FILTERED) {
+  if (is_filtered(number)) {
     selection.streams = &filtered_stream;
     selection.stream_count = 1;
   }
   annal_error error;
-  if (annal_follow(handle, &selection, idle_seconds, take_note, &file, &error))
-    judge_die("follower %d: %s", number, error.message);
+  double until = judge_now() + 60;
+  for (;;) {
+    int code = annal_follow(handle, &selection, idle_seconds, take_note, &file, &error);
+    if (!code) break;
+    /* Whoever asks a server that lags for the event it begins after is told that there is none; and a cut may come too often. */
+    bool again = is_between(number) && (code == ANNAL_NOT_FOUND || code == ANNAL_UNAVAILABLE) && judge_now() < until;
+    if (!again) judge_die("follower %d: %s", number, error.message);
+    last = last_note(file);
+    selection.after_id = last.id[0] ? last.id : NULL;
+  }
+  balancer.on = false;
   annal_close(handle);
   close(file);
 }
@@ -177,21 +255,21 @@ static pid_t start(const setting *s, int number, double idle_seconds) {
 }
 
 /* Kills a follower now and then and starts it again, until the writers are done. */
-static unsigned disturb(const setting *s, pid_t followers[FOLLOWERS], int writers) {
+static unsigned disturb(const setting *s, pid_t *followers, int count, int writers) {
   uint64_t seed = 99;
   unsigned kills = 0;
   for (int running = writers; running > 0;) {
     int status;
     pid_t ended = waitpid(-1, &status, WNOHANG);
     if (ended > 0) {
-      for (int i = 0; i < FOLLOWERS; i++)
+      for (int i = 0; i < count; i++)
         if (followers[i] == ended) judge_die("follower %d ended with status %d", i, status);
       if (status) judge_die("a writer failed");
       running--;
       continue;
     }
     usleep((useconds_t)(50000 + judge_random(&seed) % 300000));
-    int which = (int)(judge_random(&seed) % FOLLOWERS);
+    int which = (int)(judge_random(&seed) % (uint64_t)count);
     kill(followers[which], SIGKILL);
     waitpid(followers[which], &status, 0);
     followers[which] = start(s, which, 0);
@@ -234,7 +312,7 @@ static int compare(void *context, const annal_event *event) {
 static comparison judge_follower(const setting *s, int number) {
   char path[128];
   note_path(s, number, path);
-  comparison c = {.notes = fopen(path, "rb"), .filtered = number == FILTERED};
+  comparison c = {.notes = fopen(path, "rb"), .filtered = is_filtered(number)};
   if (!c.notes) judge_die("%s cannot be read", path);
   read_note(&c);
   annal_store *handle = open_at(s, s->location, false);
@@ -263,6 +341,7 @@ int main(int count, char **arguments) {
                 (judge_option[]){{"--store", &s.location, NULL, NULL},
                                  {"--schema", &s.schema, NULL, NULL},
                                  {"--replica", &s.replica, NULL, NULL},
+                                 {"--write-to", &s.write_to, NULL, NULL},
                                  {"--saver", &s.saver, NULL, NULL},
                                  {"--events", NULL, &s.events, NULL},
                                  {"--writers", NULL, &s.writers, NULL},
@@ -275,16 +354,21 @@ int main(int count, char **arguments) {
   annal_close(open_at(&s, s.location, false));
   make_trouble(&s);
   PGconn *unrelated = leave_transaction_open(&s);
+  if (s.replica) annal_close(open_at(&s, s.replica, true));
   pid_t followers[FOLLOWERS];
-  for (int i = 0; i < FOLLOWERS; i++) followers[i] = start(&s, i, 0);
+  int follower_total = follower_count(&s);
+  for (int i = 0; i < follower_total; i++) followers[i] = start(&s, i, 0);
   for (int i = 0; i < (int)s.writers; i++) start(&s, -1, 0);
-  unsigned kills = disturb(&s, followers, (int)s.writers);
+  unsigned kills = disturb(&s, followers, follower_total, (int)s.writers);
   uint64_t skipped = 0, others = 0, given = 0;
-  for (int i = 0; i < FOLLOWERS; i++) { /* each once more, until nothing comes any longer */
-    int status;
+  for (int i = 0; i < follower_total; i++) { /* each once more, until nothing comes any longer */
     kill(followers[i], SIGKILL);
+    waitpid(followers[i], NULL, 0);
+    followers[i] = start(&s, i, 3);
+  }
+  for (int i = 0; i < follower_total; i++) {
+    int status;
     waitpid(followers[i], &status, 0);
-    waitpid(start(&s, i, 3), &status, 0);
     if (status) judge_die("follower %d ended with status %d", i, status);
     comparison c = judge_follower(&s, i);
     skipped += c.skipped;
