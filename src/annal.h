@@ -38,7 +38,7 @@ struct lua_State;
  * which is also the `code` of a Lua error and what the command prints. */
 enum {
   ANNAL_OK = 0,
-  ANNAL_INVALID = -1,     /* "invalid": data against its schema, its validator or a limit */
+  ANNAL_INVALID = -1,     /* "invalid": data against its schema, its validator, a limit, or a constraint or trigger of yours */
   ANNAL_CONFLICT = -2,    /* "conflict": something newer matches the append condition; nothing was stored */
   ANNAL_REJECTED = -3,    /* "rejected": a command's own refusal */
   ANNAL_NOT_FOUND = -4,   /* "not_found": no such projection, command, event id, app, or store */
@@ -203,7 +203,8 @@ ANNAL_API int annal_reload(annal_store *store, annal_error *error);
 ANNAL_API int annal_run_once(annal_store *store, double seconds, annal_error *error);
 
 /* Makes calls in progress on this store end with `unavailable` ("interrupted") as soon as they can, scripts that run included. Safe
- * in a signal handler. */
+ * in a signal handler. A save that still waits for others before it leaves with nothing stored; one that was sent waits for the
+ * answer, if only a moment. */
 ANNAL_API void annal_interrupt(annal_store *store);
 
 /* ---- Events ------------------------------------------------------------------------------------------------------------ */
@@ -226,7 +227,8 @@ ANNAL_API int annal_read(annal_store *store, const annal_selection *selection, a
 
 /* Reads on as events come, in order of position, each once, by whomever they are saved; wakes soon after a commit. Ends with 0 when
  * `each` answers non-zero or when nothing came for `idle_seconds` (0 or less: then it waits for ever). To go on later, give the id
- * of the last event that was dealt with as after_id. A lost connection is opened anew, for up to the store's timeout.
+ * of the last event that was dealt with as after_id. A lost connection is opened anew, and a server that lags behind what was read
+ * is waited for, each for up to the store's timeout.
  * `before`, `limit` and `reverse` are misuse. Errors: not_found (after_id), unavailable (also by annal_interrupt), script and budget
  * as in annal_read, conflict: the event read last is not stored any more, as after a failover or a restore; nothing that came after
  * it was handed over. */

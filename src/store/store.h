@@ -53,7 +53,8 @@ typedef struct store_save {
 
 /* Saves all events or none. An id that is stored with equal content (type, version, data, metadata) for all events: the stored
  * positions and times are answered, `was_stored` is set. Some of the ids stored, or one with other content: `duplicate`.
- * Errors: conflict (names the stream and the newer event), duplicate, busy, unavailable (in_doubt when nobody can know), misuse. */
+ * Errors: conflict (names the stream and the newer event), duplicate, invalid (a constraint or trigger of the user's refuses an event,
+ * or drops it), busy, unavailable (in_doubt when nobody can know), misuse. */
 int store_append(store *s, store_save *save, annal_error *error);
 
 /* ---- Reading ----------------------------------------------------------------------------------------------------------- */
@@ -79,7 +80,8 @@ typedef struct store_page {
   size_t count; /* 0: the read is over */
 } store_page;
 
-/* Begins a read; after_id and before_id are resolved first (not_found). The head is taken first and never passed. */
+/* Begins a read; after_id and before_id are resolved first (not_found). The head is taken first and never passed. Whichever servers
+ * the pages come from, each contains what was read before: one that lags is waited for, up to the timeout (unavailable). */
 int store_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error);
 /* The same within one correlation: of events whose metadata name it as their correlation_id, and of the one whose id it is. By an index
  * where the store has one (it is made when the store is next opened by somebody who may). With one stream at most. */
@@ -106,8 +108,9 @@ typedef struct store_follower store_follower;
 int store_follow(store *s, const annal_selection *selection, store_follower **follower, annal_error *error);
 
 /* The next page. Waits for one until `deadline` (base_monotonic; one that is past: does not wait); page->count is 0 when it came
- * and brought nothing. Errors: conflict (the last event read is not stored any more; the message says where its history ends),
- * unavailable (interrupted, or no connection until `deadline`): the follower may be asked again. */
+ * and brought nothing. Errors: conflict (another event stands where the last one read stood; the message says where its history
+ * ends), unavailable (interrupted, or until `deadline` no connection, or none to a server that has the last event read): the
+ * follower may be asked again. */
 int store_follower_next(store_follower *follower, int64_t deadline, store_page *page, annal_error *error);
 
 /* Where it stands: position and id of the last event read, 0 and "" before the first. Who begins there again misses nothing. */
