@@ -3,6 +3,9 @@ max_line_length = 130
 exclude_files = { "build*" }
 
 -- What an app's scripts see besides the standard functions (README.md, "Scripts").
+files["bench"] = {
+  read_globals = { "event", "projection", "command", "t" },
+}
 files["projections"] = {
   read_globals = { "event", "projection", "reducer", "command", "reject", "include", "t", "array", "is_empty", "null", "log" },
 }

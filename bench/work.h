@@ -21,6 +21,7 @@ annal_store *work_open(const bench_options *options, const work_store *store);
 raw_connection *work_raw(const work_store *store);
 
 void work_appends(const bench_options *options, bool postgres, const char *which);           /* W1–W4 */
+void work_calls(const bench_options *options, bool postgres, const char *which);             /* W4C */
 void work_views_from_events(const bench_options *options, bool postgres, const char *which); /* W5 */
 void work_views_from_rows(const bench_options *options, bool postgres, const char *which);   /* W6 */
 void work_follow(const bench_options *options, bool postgres, const char *which);            /* W9 */

@@ -33,6 +33,8 @@ typedef struct call {
   base_buf *views; /* by use */
   bool is_open;    /* the arguments were checked, and what is used is in the boundary */
   fold_boundary boundary;
+  uint64_t lanes; /* those that what is used is in, and … */
+  uint64_t taken; /* … in which it is this call's turn */
   handle_batch *stored;
 } call;
 
@@ -88,7 +90,9 @@ static int open_uses(call *c, annal_error *error) {
   if (count && !c->views) return error_memory(error);
   for (size_t i = 0; i < count; i++) buf_init(&c->views[i], &c->handle->env);
   fold_context context = handle_context(c->handle, c->app);
-  return fold_boundary_open(&context, c->command, c->ids.bytes ? c->ids.bytes : "", &c->boundary, error);
+  code = fold_boundary_open(&context, c->command, c->ids.bytes ? c->ids.bytes : "", &c->boundary, error);
+  if (!code) c->lanes = turns_of(&c->boundary);
+  return code;
 }
 
 static void end(call *c) {
@@ -159,24 +163,35 @@ static int read_stored(call *c, int64_t position, annal_error *error) {
 
 /* ---- One try ------------------------------------------------------------------------------------------------------------- */
 
+/* The head, if it is needed (*with_head), and the position of the request's first event in the same moment; 0: it is not stored. */
+static int look(const call *c, store_head_info *head, bool *with_head, int64_t *position, annal_error *error) {
+  char first[LIMIT_ID_BYTES + 24];
+  *position = 0;
+  *with_head = c->request->id || c->boundary.instance_count > 1;
+  if (!*with_head) return ANNAL_OK;
+  if (!c->request->id) return store_head(c->handle->store, head, error);
+  event_id(c, 1, first);
+  return store_find(c->handle->store, first, head, position, error);
+}
+
 /* Folds what is used to one moment. *position is not 0 when the request is stored: then there is nothing to decide. */
 static int read_uses(call *c, int64_t *position, annal_error *error) {
-  char first[LIMIT_ID_BYTES + 24];
   store_head_info head;
+  bool with_head = false, looked = false;
   int code = ANNAL_OK;
   *position = 0;
-  if (c->request->id) {
-    event_id(c, 1, first);
-    code = store_find(c->handle->store, first, &head, position, error);
+  if (!c->is_open) {
+    if (c->request->id) { /* before its arguments are looked at: what is stored is the answer, whatever they are now */
+      code = look(c, &head, &with_head, position, error);
+      looked = true;
+    }
+    if (!code && !*position) code = open_uses(c, error);
     if (code || *position) return code;
   }
-  if (!c->is_open) code = open_uses(c, error);
-  bool with_head = c->request->id != NULL;
-  if (!code && !with_head && c->boundary.instance_count > 1) {
-    code = store_head(c->handle->store, &head, error);
-    with_head = true;
-  }
-  return code ? code : fold_boundary_read(&c->boundary, with_head ? &head : NULL, error);
+  c->taken = turns_take(&c->handle->turns, c->lanes);
+  if (c->taken || !looked) code = look(c, &head, &with_head, position, error);
+  if (code || *position) return code;
+  return fold_boundary_read(&c->boundary, with_head ? &head : NULL, error);
 }
 
 static int make_views(call *c, annal_error *error) {
@@ -275,16 +290,13 @@ static int try_once(call *c, annal_error *error) {
 /* ---- Until it is not overtaken ------------------------------------------------------------------------------------------- */
 
 /* By chance, so that those who were overtaken together do not come back together. */
-static void wait_a_while(const call *c, unsigned tries) {
-  struct {
-    int64_t now;
-    const void *self;
-  } seed = {base_monotonic(), c};
+static void wait_a_while(unsigned times) {
+  int64_t now = base_monotonic();
   unsigned char hash[HASH_BYTES];
   uint32_t chance;
-  hash_bytes(&seed, sizeof seed, hash);
+  hash_bytes(&now, sizeof now, hash);
   memcpy(&chance, hash, sizeof chance);
-  uint64_t microseconds = (uint64_t)chance % ((uint64_t)LIMIT_CALL_WAIT_US << (tries - 1));
+  uint64_t microseconds = chance % ((uint64_t)LIMIT_CALL_WAIT_US << (times - 1));
   struct timespec pause = {.tv_sec = (time_t)(microseconds / 1000000), .tv_nsec = (long)(microseconds % 1000000) * 1000};
   nanosleep(&pause, NULL);
 }
@@ -292,12 +304,15 @@ static void wait_a_while(const call *c, unsigned tries) {
 static int try_until_done(call *c, annal_error *error) {
   for (unsigned tries = 1;; tries++) {
     int code = try_once(c, error);
+    turns_leave(&c->handle->turns, c->taken);
+    c->taken = 0;
     if (code != ANNAL_CONFLICT) return code;
     handle_free_batch(c->stored);
+    turns_mark(&c->handle->turns, c->lanes);
     if (tries == LIMIT_CALL_TRIES)
       return error_set(error, ANNAL_CONFLICT, error->where, "%s was overtaken in each of %u tries: %s", c->command->name, tries,
                        error->message);
-    wait_a_while(c, tries);
+    if (tries > 1) wait_a_while(tries - 1); /* by another process, or by a call that did not wait for its turn */
   }
 }
 

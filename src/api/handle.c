@@ -19,6 +19,7 @@ int handle_open(const char *location, const annal_options *or_null, annal_store 
   handle->env = env;
   ulid_init(&handle->ulid);
   reload_init(handle);
+  turns_init(&handle->turns);
   code = handle_copy_options(&handle->env, &given, &handle->options, &handle->options_memory, error);
   if (!code) code = store_open(&handle->env, location, &handle->options, &handle->store, error);
   if (!code && handle->options.app) code = handle_load(handle, handle->options.app, error);
@@ -35,6 +36,7 @@ void handle_close(annal_store *handle) {
   reload_end(handle);
   if (handle->store) store_close(handle->store);
   ulid_destroy(&handle->ulid);
+  turns_destroy(&handle->turns);
   base_env env = handle->env;
   base_free(&env, handle->options_memory);
   base_free(&env, handle);

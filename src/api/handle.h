@@ -3,6 +3,7 @@
 #ifndef API_HANDLE_H
 #define API_HANDLE_H
 
+#include "api/turns.h"
 #include "base/hash.h"
 #include "base/ulid.h"
 #include "fold/fold.h"
@@ -36,6 +37,7 @@ struct annal_store {
   script_app *app; /* the generation in force, under app_lock; NULL without scripts */
   reload_state reload;
   atomic_uint interrupts; /* how often annal_interrupt was called */
+  handle_turns turns;     /* of calls */
 };
 
 /* A selection of one stream that its caller did not call a stream (types = …, --type): the error speaks of `types` or `data.k` and

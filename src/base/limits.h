@@ -40,8 +40,10 @@
 #define LIMIT_LOG_LINE_BYTES 4096
 
 /* ---- Commands ---- */
-#define LIMIT_CALL_TRIES 8      /* a call that was overtaken so often answers `conflict` */
-#define LIMIT_CALL_WAIT_US 1000 /* before the second try at most this, doubled for each after it: a commit takes about so long */
+#define LIMIT_CALL_TRIES 8        /* a call that was overtaken so often answers `conflict` */
+#define LIMIT_CALL_WAIT_US 1000   /* before the third try at most this, doubled for each after it: a commit takes about so long */
+#define LIMIT_CALL_HOT_US 100000  /* so long after one was overtaken calls about the same take turns: a hundred commits */
+#define LIMIT_CALL_TURN_US 200000 /* and one waits so long for its turn: then it goes without */
 
 /* ---- Scripts that change while the program runs ---- */
 #define LIMIT_RELOAD_LOOK_US 200000    /* calls look for changes at most so often: who edits does not feel it, a call neither */
