@@ -9,7 +9,7 @@
 enum { THREADS = 32, ACCOUNTS = 8, OPENING = 1000, KEEP_EVERY = 16 };
 
 #if defined(__SANITIZE_THREAD__)
-enum { CALLS = 640 };
+enum { CALLS = 2000 };
 #else
 enum { CALLS = 10000 };
 #endif
