@@ -333,6 +333,31 @@ static void the_interface_checks_what_it_is_given(void **unused) {
   finish(&s);
 }
 
+/* Where a call was overtaken, who is there has it alone; elsewhere nobody waits. */
+static void calls_take_turns_where_one_was_overtaken(void **unused) {
+  (void)unused;
+  static handle_turns turns;
+  uint64_t taken = 0;
+  turns_init(&turns);
+  assert_int_equal(turns_take(&turns, 5), 0);
+  for (int tries = 0; tries < 50 && taken != 5; tries++) { /* a machine that is busy may let the mark grow cold */
+    turns_leave(&turns, taken);
+    turns_mark(&turns, 5);
+    taken = turns_take(&turns, 7);
+  }
+  assert_int_equal(taken, 5);
+  turns_mark(&turns, 1);
+  assert_int_equal(turns_take(&turns, 1), 0); /* goes without after a while */
+  turns_leave(&turns, taken);
+  for (taken = 0; taken == 0;) {
+    turns_mark(&turns, 1);
+    taken = turns_take(&turns, 1);
+  }
+  assert_int_equal(taken, 1);
+  turns_leave(&turns, taken);
+  turns_destroy(&turns);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_overtaken_call_decides_anew_on_what_is_new),
@@ -346,6 +371,7 @@ int main(void) {
       cmocka_unit_test(the_other_one_may_have_more_events_or_fewer),
       cmocka_unit_test(a_request_is_not_rejected_for_what_it_did),
       cmocka_unit_test(the_interface_checks_what_it_is_given),
+      cmocka_unit_test(calls_take_turns_where_one_was_overtaken),
   };
   return STAGE_RUN("calls", tests);
 }
