@@ -129,6 +129,15 @@ describe("annal call", function()
       refuses(1, "not_found", "events", "--correlation", "x", "--after", "id:nothing")
     end)
 
+    it("is shown as the scripts declare it now", function()
+      ok("save", "PAID", '{"order":"o1"}', "--metadata", caused_by(root))
+      local older = [[event "PAID" { schema = { order = t.string, how = t.string }, version = 2,
+        upcast = { function(data) data.how = "unknown" return data end } }]]
+      shell.write(place .. "/app/app.lua", (app:gsub('event "PAID" %b{}', (older:gsub("%%", "%%%%")))))
+      local paid = decode_lines(ok("events", "--correlation", root.id, "--type", "PAID"))
+      assert.same({ { order = "o1", how = "unknown" }, 2 }, { paid[1].data, math.tointeger(paid[1].version) })
+    end)
+
     it("is a tree for people", function()
       local shown = command.on_terminal(words("events", "--correlation", root.id), {}, { columns = 100 })
       assert.equal(0, shown.code, shown.err)

@@ -228,6 +228,9 @@ stores.each(_ENV, "a call", function(place)
       assert.equal(1, events())
       store:save_event { id = "s/1", type = "NUMBERED", data = { number = 9 } } -- by hand, it is the request's first event too
       assert.same({ "s/1" }, expect.pluck(store:call("SEVERAL", { count = 2 }, { id = "s" }), "id"))
+      pay("between", 1)
+      store:save_event { id = "s/2", type = "NUMBERED", data = { number = 9 } } -- what does not follow at once is no part of it
+      assert.same({ "s/1" }, expect.pluck(store:call("SEVERAL", { count = 2 }, { id = "s" }), "id"))
     end)
 
     it("has an id of 1 to 56 bytes", function()

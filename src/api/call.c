@@ -111,9 +111,19 @@ static void event_id(const call *c, size_t number, char id[LIMIT_ID_BYTES + 24])
   snprintf(id, LIMIT_ID_BYTES + 24, "%s/%zu", c->request->id, number);
 }
 
+/* Counts the events that go on with the request; false: the page ends with another one. */
+static bool count_page(const call *c, const store_page *page, size_t *count) {
+  char id[LIMIT_ID_BYTES + 24];
+  for (size_t i = 0; i < page->count; i++) {
+    event_id(c, *count + 1, id);
+    if (strcmp(page->events[i].id, id) != 0) return false;
+    ++*count;
+  }
+  return true;
+}
+
 /* How many events the request has: they were saved together, so they follow each other. */
 static int count_stored(const call *c, int64_t position, size_t *count, annal_error *error) {
-  char id[LIMIT_ID_BYTES + 24];
   int code = ANNAL_OK;
   *count = 0;
   for (size_t looked = 0; !code && looked == *count; looked += EVENTS_A_LOOK) {
@@ -123,10 +133,7 @@ static int count_stored(const call *c, int64_t position, size_t *count, annal_er
     code = store_read(c->handle->store, &selection, &cursor, error);
     if (code) return code;
     while (!(code = store_cursor_next(cursor, &page, error)) && page.count > 0)
-      for (size_t i = 0; i < page.count; i++) {
-        event_id(c, *count + 1, id);
-        if (strcmp(page.events[i].id, id) == 0) ++*count;
-      }
+      if (!count_page(c, &page, count)) break;
     store_cursor_close(cursor);
   }
   return code;

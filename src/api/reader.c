@@ -28,15 +28,30 @@ static handle_reader *new_reader(annal_store *handle, script_app *app, annal_err
   return reader;
 }
 
-int handle_read_by(annal_store *handle, script_app *app, const annal_selection *selection, handle_reader **reader,
-                   annal_error *error) {
+/* correlation_id NULL: all of what is selected. */
+static int open_read(annal_store *handle, script_app *app, const annal_selection *selection, const char *correlation_id,
+                     handle_reader **reader, annal_error *error) {
   *reader = NULL;
   handle_reader *made = new_reader(handle, app, error);
   if (!made) return error->code;
-  int code = store_read(handle->store, selection, &made->cursor, error);
+  int code = correlation_id ? store_read_correlated(handle->store, selection, correlation_id, &made->cursor, error)
+                            : store_read(handle->store, selection, &made->cursor, error);
   if (code) made->cursor = NULL;
   if (code) handle_reader_close(made);
   else *reader = made;
+  return code;
+}
+
+int handle_read_by(annal_store *handle, script_app *app, const annal_selection *selection, handle_reader **reader,
+                   annal_error *error) {
+  return open_read(handle, app, selection, NULL, reader, error);
+}
+
+int handle_read_correlated(annal_store *handle, const annal_selection *selection, const char *correlation_id,
+                           handle_reader **reader, annal_error *error) {
+  script_app *app = handle_app(handle);
+  int code = open_read(handle, app, selection, correlation_id, reader, error);
+  script_release(app);
   return code;
 }
 

@@ -18,6 +18,10 @@ int handle_read(annal_store *handle, const annal_selection *selection, handle_re
 int handle_read_by(annal_store *handle, script_app *app, const annal_selection *selection, handle_reader **reader,
                    annal_error *error);
 
+/* Those of store_read_correlated. */
+int handle_read_correlated(annal_store *handle, const annal_selection *selection, const char *correlation_id,
+                           handle_reader **reader, annal_error *error);
+
 /* Those of store_follow. A follower has no end, so it takes the generation in force with every page. */
 int handle_follow(annal_store *handle, const annal_selection *selection, handle_reader **reader, annal_error *error);
 

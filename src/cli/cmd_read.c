@@ -1,7 +1,7 @@
 /* annal events, annal export: the log. Role: the public API's annal_read and annal_follow; memory stays flat whatever the log's
  * length. With an app events are shown as its scripts declare them; an export is of what is stored, unless the upgraded form is
  * asked for. */
-#include "api/handle.h"
+#include "api/reader.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/text.h"
@@ -178,26 +178,19 @@ static int show_tree(reading *r, bool cut) {
   return code || !cut ? code : out_text(r->c, note, sizeof note - 1);
 }
 
-static int read_pages(store_cursor *cursor, annal_each *each, reading *r, annal_error *error) {
-  store_page page;
-  for (;;) {
-    int code = store_cursor_next(cursor, &page, error);
-    if (code || page.count == 0) return code;
-    for (size_t i = 0; i < page.count; i++)
-      if (each(r, &page.events[i])) return ANNAL_OK;
-  }
-}
-
 static int read_correlation(cli *c, annal_selection *selection, const char *id) {
   annal_error error;
-  store_cursor *cursor = NULL;
+  handle_reader *reader = NULL;
+  const annal_event *event;
   reading r = {0};
   bool limited = c->out.people && selection->limit == 0;
   if (limited) selection->limit = LIMIT_TREE_EVENTS;
   begin_reading(&r, c);
-  int failed = store_read_correlated(c->store->store, selection, id, &cursor, &error);
-  if (!failed) failed = read_pages(cursor, c->out.people ? each_in_tree : each_document, &r, &error);
-  store_cursor_close(cursor);
+  annal_each *each = c->out.people ? each_in_tree : each_document;
+  int failed = handle_read_correlated(c->store, selection, id, &reader, &error);
+  while (!failed && !(failed = handle_reader_next(reader, 0, &event, &error)) && event)
+    if (each(&r, event)) break;
+  handle_reader_close(reader);
   if (failed && !r.code) r.code = fail_read(c, &error);
   if (!r.code && c->out.people) r.code = show_tree(&r, limited && r.count == LIMIT_TREE_EVENTS);
   end_reading(&r);
