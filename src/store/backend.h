@@ -7,6 +7,7 @@
 #ifndef STORE_BACKEND_H
 #define STORE_BACKEND_H
 
+#include "store/kept_backend.h"
 #include "store/order.h"
 #include "store/store.h"
 #include <pthread.h>
@@ -35,9 +36,6 @@ typedef enum store_sight {
   STORE_REPLACED, /* another one stands at its position: its history has ended */
   STORE_BEHIND    /* nothing stands there yet, by this server */
 } store_sight;
-
-/* Notices that something may have been committed, by this program or another. A backend's struct begins with it. For one thread. */
-typedef struct store_watch store_watch;
 
 /* A backend's half of a transaction of the caller's (session.h). */
 typedef struct store_session store_session;
@@ -77,6 +75,7 @@ typedef struct store_backend {
    * lost or late: it returns often enough by itself that nobody waits long for one. Errors: unavailable (interrupted). */
   int (*watch_wait)(store_watch *watch, int64_t deadline, annal_error *error);
   void (*watch_close)(store_watch *watch);
+  const store_kept_backend *kept;
   int (*put_rows)(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error);
   int (*query_rows)(store *s, const store_sought *sought, store_each_row *each, void *context, annal_error *error);
   /* Begins a transaction of the caller's; nothing is sent yet. */

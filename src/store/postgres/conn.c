@@ -396,6 +396,7 @@ int pg_reset(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error
   if (s->base.options->pooled) return ANNAL_OK; /* the pooler's to undo */
   int code = pg_script(s, conn, "discard all", call, error);
   conn->statement_count = 0;
+  conn->used = false;
   return code ? code : set_session(s, conn, call, error);
 }
 

@@ -8,7 +8,7 @@
  *   functions.c the functions of a store that exists
  *   watch.c   telling followers of commits and hearing of them
  *   foreign.c the original's table, for import
- *   read.c    cursors; rows.c rows of projections; check.c findings
+ *   read.c    cursors; rows.c rows of projections; kept.c sets of them; check.c findings
  *
  * Threads: one connection writes, under write_lock; the others are lent by the pool to one call, or one transaction of the caller's,
  * at a time. */
@@ -99,7 +99,7 @@ typedef struct pg_conn {
   bool submitted;          /* a statement was handed to libpq; for append.c, which sets it back */
   bool sent;               /* an answer is still to come */
   bool lent;               /* the pool's: to one call */
-  bool used;               /* statements of the caller's ran on it, and may have changed the session */
+  bool used;               /* the caller's statements ran on it: its settings are none of annal's until pg_reset */
   struct pg_cursor *ahead; /* the pool's: the cursor whose next page is under way here, while it is not lent */
 } pg_conn;
 

@@ -190,7 +190,7 @@ static void add_part(query *q, int part, const store_sought *sought, const query
 /* The statement in `sql`, its parameters in `q`. */
 static bool build_query(pg_store *s, const store_sought *sought, query *q, base_buf *sql) {
   static const char *const words[PARTS] = {"filter", "columns", "first", "order", "set_order"};
-  bool one_set = sought->query->fingerprint[0] == 0;
+  bool one_set = sought->query->one_set || sought->query->fingerprint[0] == 0;
   query_order order = query_order_of(&pg_dialect, sought);
   size_t starts[PARTS];
   query_init(q, s->base.env, &pg_dialect);

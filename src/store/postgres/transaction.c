@@ -25,14 +25,13 @@ typedef struct pg_session {
 /* What annal sets for its own statements on a store's small set of plans is no good for others: back to the role's settings. */
 static const char own_settings[] = "reset jit; reset enable_seqscan; reset enable_bitmapscan; reset client_min_messages";
 
-/* A connection as it was made, whatever the last transaction on it has set. */
+/* A connection as it was made, whatever was done on it last: by a transaction, or by a piece of annal's own (kept.c). */
 static int make_ready(pg_session *t, annal_error *error) {
   pg_store *s = t->s;
-  bool fresh = !pg_alive(t->conn);
   int code = ANNAL_OK;
-  if (fresh) code = pg_connect(s, t->conn, &t->call, error);
+  if (!pg_alive(t->conn)) code = pg_connect(s, t->conn, &t->call, error);
   else if (t->conn->used) code = pg_reset(s, t->conn, &t->call, error);
-  if (!code && !s->base.options->pooled && (fresh || t->conn->used)) code = pg_script(s, t->conn, own_settings, &t->call, error);
+  if (!code && !s->base.options->pooled) code = pg_script(s, t->conn, own_settings, &t->call, error);
   if (!code) t->conn->used = true;
   return code;
 }

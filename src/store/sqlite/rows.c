@@ -178,7 +178,7 @@ static void build_query(sqlite_store *s, query *q, const store_sought *sought) {
   query_bind_text(q, sought->query->type);
   query_bind_text(q, sought->query->fingerprint);
   add_part(q, s->sql[SQL_QUERY_ROWS], sought, &order);
-  if (sought->query->fingerprint[0]) {
+  if (sought->query->fingerprint[0] && !sought->query->one_set) {
     query_text(q, "\nUNION ALL\n");
     add_part(q, s->sql[SQL_QUERY_STALE_ROWS], sought, &order);
   }

@@ -22,7 +22,7 @@ typedef struct sqlite_statement {
   uint64_t used;      /* the connection's count when it was last asked for: the least goes first */
 } sqlite_statement;
 
-#define SQLITE_STATEMENTS 64 /* a connection keeps: our own two dozen and as many shapes of selections as an app has */
+#define SQLITE_STATEMENTS 96 /* a connection keeps: our own four dozen and as many shapes of selections as an app has */
 
 /* ---- Connections (connection.c) ---------------------------------------------------------------------------------------- */
 
@@ -48,6 +48,30 @@ enum {
   SQL_HEAD,
   SQL_INSERT_EVENT,
   SQL_INSERT_ROW,
+  SQL_KEPT_ADVANCE,
+  SQL_KEPT_CHECKPOINT,
+  SQL_KEPT_DROP_PARKED,
+  SQL_KEPT_DROP_ROWS,
+  SQL_KEPT_HAS_ROWS,
+  SQL_KEPT_LOOK,
+  SQL_KEPT_MAKE,
+  SQL_KEPT_META_GET,
+  SQL_KEPT_META_NEW,
+  SQL_KEPT_META_SWAP,
+  SQL_KEPT_NAMES,
+  SQL_KEPT_NEWEST,
+  SQL_KEPT_PARK,
+  SQL_KEPT_PARKED,
+  SQL_KEPT_PUT_ROW,
+  SQL_KEPT_REMOVE_ROWS,
+  SQL_KEPT_REPLACE_BEHIND,
+  SQL_KEPT_REPLACE_OLD,
+  SQL_KEPT_REPLACE_PARKED,
+  SQL_KEPT_REPLACE_ROWS,
+  SQL_KEPT_RESUME,
+  SQL_KEPT_ROW,
+  SQL_KEPT_SETS,
+  SQL_KEPT_TOUCH,
   SQL_LOOK,
   SQL_META,
   SQL_POSITION_OF,

@@ -1,0 +1,1 @@
+delete from @projections@ where type = $1::text and fingerprint = $2::text

@@ -1,0 +1,1 @@
+select exists (select from @projections@ p where p.type = $1::text and p.fingerprint = $2::text)

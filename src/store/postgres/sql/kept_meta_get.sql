@@ -1,0 +1,1 @@
+select m.value from @meta@ m where m.key = $1::text

@@ -1,0 +1,1 @@
+update @parked@ set fingerprint = $3::text where type = $1::text and fingerprint = $2::text

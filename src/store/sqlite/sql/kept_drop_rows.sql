@@ -1,0 +1,1 @@
+DELETE FROM {projections} WHERE type = ?1 AND fingerprint = ?2;

@@ -1,0 +1,1 @@
+SELECT value FROM annal_meta WHERE key = ?1;

@@ -1,0 +1,1 @@
+INSERT OR IGNORE INTO annal_meta (key, value) VALUES (?1, ?2);

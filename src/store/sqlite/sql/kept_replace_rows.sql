@@ -1,0 +1,1 @@
+UPDATE {projections} SET fingerprint = ?3 WHERE type = ?1 AND fingerprint = ?2;

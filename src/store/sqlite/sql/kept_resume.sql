@@ -1,0 +1,1 @@
+DELETE FROM annal_parked WHERE type = ?1 AND fingerprint = ?2 AND id = ?3;
