@@ -201,12 +201,10 @@ static void mark_files(const script_app *app, unsigned char *marks, size_t *pend
 static int make_fingerprint(lua_State *L, script_state *state, script_projection *projection, lua_Integer file,
                             lua_Integer version, annal_error *error) {
   const script_app *app = state->app;
-  char *text = keep(L, HASH_TEXT_BYTES, 1);
-  projection->fingerprint = text;
-  if (version) {
-    snprintf(text, HASH_TEXT_BYTES, "v%lld" PINNED_TAG, (long long)version);
-    return 0;
-  }
+  char *text = keep(L, HASH_TEXT_BYTES, 1), *pinned = version ? keep(L, HASH_TEXT_BYTES, 1) : NULL;
+  if (pinned) snprintf(pinned, HASH_TEXT_BYTES, "v%lld" PINNED_TAG, (long long)version);
+  projection->code = text;
+  projection->fingerprint = pinned ? pinned : text;
   unsigned char *marks = lua_newuserdatauv(L, app->file_count / 8 + 1, 0);
   size_t *pending = lua_newuserdatauv(L, (app->file_count + 1) * sizeof *pending, 0);
   memset(marks, 0, app->file_count / 8 + 1);
@@ -293,6 +291,7 @@ static int compile_projection(lua_State *L, script_state *state, size_t i, annal
   projection->types = keep_types(L, &projection->type_count);
   projection->versions = keep_versions(L, projection->types, projection->type_count);
   projection->has_streams = has_field(L, "streams");
+  projection->has_ids = has_field(L, "ids");
   compile_by(L, projection);
   if (lua_getfield(L, -1, "shape") == LUA_TTABLE) state->app->projection_details[i].shape = compile_type(L, 0);
   lua_pop(L, 1);

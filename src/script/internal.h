@@ -11,7 +11,7 @@
  *   schema.c    checking a value against a schema
  *   event.c     the event a handler is given, the check of an event to be saved
  *   upcast.c    events of older versions, upgraded
- *   streams.c   the streams of an instance
+ *   streams.c   the streams of an instance; ids.c the instances of an event
  *   command.c   a command's arguments, and what it decides
  * Functions that touch a Lua stack say [-popped, +pushed, raises] as the Lua manual does: - never, m memory, e any error. */
 #ifndef SCRIPT_INTERNAL_H

@@ -55,6 +55,7 @@ typedef struct script_by {
 typedef struct script_projection {
   const char *name;
   const char *fingerprint; /* HASH_TEXT_BYTES - 1 digits; "v" and the number where `version` pins it */
+  const char *code;        /* the hash by which it would be known without that */
   const char *where;       /* file:line of its declaration */
   script_keep keep;
   const char *const *types; /* the event types it has handlers for, bytewise order */
@@ -62,7 +63,8 @@ typedef struct script_projection {
   size_t type_count;
   const script_by *by; /* empty: one instance for the whole store, id "", or `streams` */
   size_t by_count;
-  bool has_streams; /* its streams are made by its function of the id */
+  bool has_streams; /* its streams are made by its function of the id … */
+  bool has_ids;     /* … and its function of an event says for which ids */
 } script_projection;
 
 /* One projection that a command decides over. */
@@ -190,6 +192,11 @@ typedef struct script_streams {
 int script_instance_streams(script_state *state, const script_projection *projection, const char *id, script_streams *out,
                             annal_error *error);
 void script_free_streams(const base_env *env, script_streams *streams);
+
+/* Appends the ids that the projection's function `ids` answers for an event, each once and ended by a NUL; *count is how many. Each is
+ * the id of an instance (1 to LIMIT_VALUE_BYTES). Errors: script, budget, corrupt (the event's data). */
+int script_event_ids(script_state *state, const script_projection *projection, const annal_event *event, base_buf *out,
+                     size_t *count, annal_error *error);
 
 /* Checks a command's arguments (JSON) as data of an event is checked and appends their canonical form. Appends to `ids`, for each use
  * in order, the id of its instance ("" where the projection has one for the whole store) and a NUL. Errors: invalid (where =

@@ -142,7 +142,8 @@ static void projections_are_checked(void **unused) {
       {EVENT "projection 'P' { " ON ", streams = {} }", "app.lua:2", "streams is a function, not a table"},
       {EVENT "projection 'P' { " ON ", ids = function() end }", "app.lua:2", "ids goes with streams"},
       {EVENT "projection 'P' { " ON ", keep = 'background', streams = function() end }", "app.lua:2",
-       "keeps no projection in the background yet"},
+       "projection P: to keep a projection over streams, ids = function(event) … end has to say"},
+      {EVENT "projection 'P' { " ON ", keep = 'inline' }", "app.lua:2", "keeps no projection inline yet"},
       {EVENT "projection 'P' { " ON ", shape = 5 }", "app.lua:2", "projection P: shape is a table of types, not 5"},
       {EVENT "projection 'P' { " ON ", shape = { a = 5 } }", "app.lua:2", "projection P: shape.a is 5, not a type"},
       {EVENT "projection 'P' { " ON " }\nprojection 'P' { " ON " }", "app.lua:3",
@@ -164,7 +165,7 @@ static void what_is_declared_comes_out(void **unused) {
                   "  on = { C = function() end, A = function() end, B = function() end } }\n"
                   "projection 'ALL' { init = null, on = { A = function() end }, version = 12, shape = t.map(t.any) }\n"
                   "projection 'MULTI' { init = {}, on = { A = function() end },\n"
-                  "  streams = function() end, ids = function() end }");
+                  "  streams = function() end, ids = function() end, keep = 'background' }");
   size_t count;
   const script_projection *all = script_projections(app, &count);
   assert_int_equal(count, 3);
@@ -181,8 +182,11 @@ static void what_is_declared_comes_out(void **unused) {
   assert_string_equal(many->by[0].types[0], "A");
   assert_string_equal(many->by[0].types[1], "B");
   assert_string_equal(many->by[1].identifier, "p");
-  assert_true(all[2].has_streams);
-  assert_int_equal(all[2].keep, SCRIPT_KEEP_LIVE);
+  assert_int_equal(strlen(all[0].code), 32);
+  assert_string_equal(many->code, many->fingerprint);
+  assert_true(all[2].has_streams && all[2].has_ids);
+  assert_false(many->has_ids);
+  assert_int_equal(all[2].keep, SCRIPT_KEEP_BACKGROUND);
   assert_null(script_find_projection(app, "MANYX"));
   script_release(app);
 }
