@@ -198,8 +198,9 @@ ANNAL_API int annal_load(annal_store *store, const char *directory, annal_error 
 ANNAL_API int annal_reload(annal_store *store, annal_error *error);
 
 /* Does what is due in the background, and returns after that; where nothing is due waits for it, for up to `seconds` (0: not at
- * all). For hosts that call in seldom or have a loop of their own: it looks for changed scripts as a call does, without the pause of
- * 200 ms. Any thread, and several at once. Errors: unavailable (by annal_interrupt), misuse. */
+ * all): looks for changed scripts as a call does, without the pause of 200 ms, and brings the rows of projections with
+ * keep = "background" up to date, one piece of each a call. Call it again and again, in any number of threads and processes. Errors:
+ * unavailable (also by annal_interrupt), misuse (a read-only store). */
 ANNAL_API int annal_run_once(annal_store *store, double seconds, annal_error *error);
 
 /* Makes calls in progress on this store end with `unavailable` ("interrupted") as soon as they can, scripts that run included. Safe

@@ -45,7 +45,7 @@ int annal_reload(annal_store *handle, annal_error *error) {
 
 int annal_run_once(annal_store *handle, double seconds, annal_error *error) {
   OWN_ERROR(error);
-  return handle ? ended(handle_run_once(handle, seconds, error), error) : missing("the store", error);
+  return handle ? ended(handle_run_once(handle, seconds, NULL, error), error) : missing("the store", error);
 }
 
 void annal_interrupt(annal_store *handle) {

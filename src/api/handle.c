@@ -20,8 +20,10 @@ int handle_open(const char *location, const annal_options *or_null, annal_store 
   ulid_init(&handle->ulid);
   reload_init(handle);
   turns_init(&handle->turns);
+  pthread_mutex_init(&handle->watch_lock, NULL);
   code = handle_copy_options(&handle->env, &given, &handle->options, &handle->options_memory, error);
   if (!code) code = store_open(&handle->env, location, &handle->options, &handle->store, error);
+  if (!code) code = keeper_new(&handle->env, handle->store, &handle->keeper, error);
   if (!code && handle->options.app) code = handle_load(handle, handle->options.app, error);
   if (code) {
     handle_close(handle);
@@ -33,10 +35,13 @@ int handle_open(const char *location, const annal_options *or_null, annal_store 
 
 void handle_close(annal_store *handle) {
   if (!handle) return;
+  keeper_free(handle->keeper);
   reload_end(handle);
+  if (handle->watch) store_watch_close(handle->store, handle->watch);
   if (handle->store) store_close(handle->store);
   ulid_destroy(&handle->ulid);
   turns_destroy(&handle->turns);
+  pthread_mutex_destroy(&handle->watch_lock);
   base_env env = handle->env;
   base_free(&env, handle->options_memory);
   base_free(&env, handle);

@@ -8,6 +8,7 @@
 #include "base/ulid.h"
 #include "fold/fold.h"
 #include "fold/intake.h"
+#include "fold/keeper.h"
 #include "script/script.h"
 #include "store/store.h"
 #include "store/transaction.h"
@@ -38,6 +39,9 @@ struct annal_store {
   reload_state reload;
   atomic_uint interrupts; /* how often annal_interrupt was called */
   handle_turns turns;     /* of calls */
+  fold_keeper *keeper;
+  pthread_mutex_t watch_lock;
+  store_watch *watch; /* of annal_run_once, kept from call to call; NULL: none, or a call has it */
 };
 
 /* A selection of one stream that its caller did not call a stream (types = …, --type): the error speaks of `types` or `data.k` and
@@ -75,8 +79,8 @@ script_app *handle_app(annal_store *handle);
 /* What folds stand on. */
 fold_context handle_context(annal_store *handle, script_app *app);
 
-/* annal_run_once (run.c). */
-int handle_run_once(annal_store *handle, double seconds, annal_error *error);
+/* annal_run_once (run.c). *done, if wanted: there was something to do. */
+int handle_run_once(annal_store *handle, double seconds, bool *done, annal_error *error);
 
 /* ---- Projections, events, rows ----------------------------------------------------------------------------------------- */
 

@@ -254,6 +254,23 @@ static int store_reload(lua_State *L) {
   return 1;
 }
 
+/* [-1, +1, e] run_once(seconds) → whether there was something to do */
+static int store_run_once(lua_State *L) {
+  annal_error error;
+  bool done = false;
+  double seconds = 0;
+  if (!lua_isnil(L, 2)) {
+    if (lua_type(L, 2) != LUA_TNUMBER || !(lua_tonumber(L, 2) >= 0)) {
+      char shown[FACE_SHOW_BYTES];
+      face_wrong(L, "seconds", "must be a number of at least 0, not %s", face_show(L, 2, shown));
+    }
+    seconds = lua_tonumber(L, 2);
+  }
+  if (handle_run_once(face_self(L)->handle, seconds, &done, &error)) return face_raise(L, &error);
+  lua_pushboolean(L, done);
+  return 1;
+}
+
 static int store_head_of(lua_State *L) {
   store_head_info head;
   annal_error error;
@@ -282,6 +299,7 @@ static const face_method store_methods[] = {
     {"call", face_call, 3},
     {"load", store_load, 1},
     {"reload", store_reload, 0},
+    {"run_once", store_run_once, 1},
     {"head", store_head_of, 0},
     {NULL, NULL, 0},
 };

@@ -54,7 +54,6 @@
 #define LIMIT_RELOAD_DIRECTORIES 1024  /* are watched; some machines give a user 8,192 watches for everything */
 #define LIMIT_RELOAD_LINKS 8           /* symbolic links on the way to the directory that are watched too */
 #define LIMIT_RELOAD_READINGS 5        /* until two in a row are the same: then nobody was in the middle of a change */
-#define LIMIT_RUN_SLICE_US 50000       /* annal_run_once notices an interruption, and work, after this at the latest */
 
 /* ---- JSON ---- */
 #define LIMIT_JSON_SCRATCH_BYTES (256u << 10) /* kept between calls: fits any usual payload, and is small beside a Lua state */
@@ -68,6 +67,17 @@
 
 #define LIMIT_CONNECTIONS 8
 #define LIMIT_CACHE_BYTES (64u << 20)
+
+/* ---- What is kept in the background ---- */
+#define LIMIT_PIECE_EVENTS 2000         /* the first piece of a worker's that has much to do; later ones by how long they took … */
+#define LIMIT_PIECE_EVENTS_MOST 200000  /* … up to this: more at a time spares little, and is lost when the worker is killed */
+#define LIMIT_PIECE_BYTES (32u << 20)   /* of events in memory */
+#define LIMIT_PIECE_US 500000           /* what a piece should take: others wait for its rows, and a lock is held on PostgreSQL */
+#define LIMIT_PIECE_STATES (64u << 20)  /* bytes of states in memory */
+#define LIMIT_OVERTAKEN_US 3000000      /* who was overtaken leaves a set to others for as long as it moves every so often */
+#define LIMIT_SET_UNUSED_US (INT64_C(7) * 24 * 3600 * 1000000) /* a set that nobody uses is kept for a week: to go back to old code */
+#define LIMIT_CLEAN_EVERY_US (INT64_C(3600) * 1000000)         /* and that is looked at so often */
+#define LIMIT_RUN_SLICE_US 250000 /* at which a worker looks around without a hint: whether scripts changed, or another worker died */
 
 /* ---- The command ---- */
 #define LIMIT_CONFIG_BYTES (64u << 10)                     /* annal.lua is a dozen settings */

@@ -193,6 +193,10 @@ static int run_page(fold_run *run, const frame *f, const annal_event *events, si
     if (run->only) code = fold_match(f->L, run->only, run->only_count, &events[i], &matches, error);
     if (!code && matches) code = run_event(run, f, &events[i], error);
     if (matches) last = &events[i];
+    if (code) {
+      run->failed_at = events[i].position;
+      snprintf(run->failed_id, sizeof run->failed_id, "%s", events[i].id ? events[i].id : "");
+    }
   }
   if (!code && last) {
     run->position = last->position;
@@ -252,6 +256,8 @@ static int events_body(lua_State *L, void *context, annal_error *error) {
 
 int fold_run_events(fold_run *run, annal_error *error) {
   run->unfit = false;
+  run->failed_at = 0;
+  run->failed_id[0] = 0;
   return script_protect(run->state, events_body, run, error);
 }
 

@@ -32,6 +32,8 @@ typedef struct fold_run {
   int64_t position;  /* in and out: of the last event that belonged to the instance */
   char event_id[65]; /* its id */
   bool unfit;        /* out: the state to begin with is not one of this projection's */
+  int64_t failed_at; /* out: position and id of the event at which a handler failed; 0 and "": none did */
+  char failed_id[65];
 } fold_run;
 
 /* Leaves off the events above `up_to`, which come last; whether there were any. Staged ones, at position 0, stay. */

@@ -61,8 +61,8 @@ typedef struct store_kept_row {
   size_t state_size;
   int64_t position;
   const char *latest_event_id;
-  bool sound;  /* that event is stored */
-  bool parked; /* see store_parked */
+  bool sound;         /* that event is stored */
+  const char *parked; /* why it is parked, see store_parked; NULL: it is not */
 } store_kept_row;
 typedef void store_each_kept(void *context, const store_kept_row *row);
 /* Those of these instances that have a row or are parked, in any order, borrowed during the call of `each`, which must not use the

@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include "base/error.h"
+#include <stdio.h>
 #include <string.h>
 
 /* What `ids` with this body answers for an event whose data is {"a":"x","n":7}: joined by spaces, or the error. */

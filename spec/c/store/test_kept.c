@@ -224,7 +224,7 @@ static void note_kept(void *context, const store_kept_row *row) {
   (void)context;
   size_t used = strlen(found);
   snprintf(found + used, sizeof found - used, "%s%s=%s@%lld%s%s", used ? " " : "", row->id, row->state ? row->state : "none",
-           (long long)row->position, row->sound ? "" : "!", row->parked ? "*" : "");
+           (long long)row->position, row->sound ? "" : "!", row->parked ? row->parked : "");
 }
 
 static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
@@ -259,7 +259,7 @@ static void instances_are_read_with_what_is_known_of_them(void **state) {
   found[0] = 0;
   piece = begin(f, "f1");
   assert_ok(store_piece_rows(piece, ids, 5, note_kept, NULL, &test_error));
-  assert_string_equal(sorted_found(), "a=1@1 b=2@2! c=3@3* d=none@0!*");
+  assert_string_equal(sorted_found(), "a=1@1 b=2@2! c=3@3broken d=none@0!too");
   assert_ok(store_piece_rows(piece, NULL, 0, note_kept, NULL, &test_error));
   const char *resumed[] = {"c", "a"};
   store_parked again = {"d", "e4", "still"};

@@ -265,7 +265,7 @@ static int read_some(pg_piece *p, const char *const *ids, size_t count, store_ea
                           .position = pg_int(result, i, 2),
                           .latest_event_id = pg_text(result, i, 3),
                           .sound = pg_int(result, i, 4) != 0,
-                          .parked = pg_int(result, i, 5) != 0};
+                          .parked = pg_text(result, i, 5)};
     each(context, &row);
   }
   PQclear(result);

@@ -288,8 +288,9 @@ static int read_instance(sqlite_piece *p, sqlite_conn *conn, const char *id, sto
                         .position = sqlite3_column_int64(stmt, 1),
                         .latest_event_id = (const char *)sqlite3_column_text(stmt, 2),
                         .sound = sqlite3_column_int(stmt, 3) != 0,
-                        .parked = sqlite3_column_int(stmt, 4) != 0};
+                        .parked = (const char *)sqlite3_column_text(stmt, 4)};
   bool whole = !has_row || (row.latest_event_id && (row.state || sqlite3_column_type(stmt, 0) == SQLITE_NULL));
+  whole = whole && (row.parked || sqlite3_column_type(stmt, 4) == SQLITE_NULL);
   if (whole) each(context, &row);
   sqlite_done(stmt);
   return whole ? ANNAL_OK : error_memory(error);

@@ -1,0 +1,299 @@
+/* The worker; see keeper.h. */
+#include "fold/keeper.h"
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/text.h"
+#include "fold/build.h"
+#include <pthread.h>
+#include <string.h>
+
+/* What is remembered of one projection from step to step, for one generation of scripts. */
+typedef struct kept_set {
+  const script_projection *projection;
+  bool busy;      /* a thread is at it; under the keeper's lock, the rest is that thread's */
+  bool announced; /* the set is wanted by this generation */
+  bool retried;   /* what was parked before was tried again */
+  bool by_type;   /* of the log only the types of the projection are read: most of the rest is not for it */
+  bool was_halted, halted;
+  char retry_after[LIMIT_VALUE_BYTES + 1]; /* the last one that was tried again */
+  size_t piece_events;                     /* how many a piece may have */
+  int64_t overtaken_at;                    /* monotonic; 0: never */
+  int64_t own_touch;                       /* when this keeper has written the checkpoint, by the store's clock */
+  int64_t cleaned_at;                      /* monotonic */
+} kept_set;
+
+struct fold_keeper {
+  const base_env *env;
+  store *store;
+  pthread_mutex_t lock;
+  script_app *app; /* whose sets these are; retained */
+  kept_set *sets;
+  size_t count;
+  size_t busy; /* threads that work on one of them */
+};
+
+int keeper_new(const base_env *env, store *s, fold_keeper **out, annal_error *error) {
+  fold_keeper *keeper = base_calloc(env, 1, sizeof *keeper);
+  if (!keeper) return error_memory(error);
+  keeper->env = env;
+  keeper->store = s;
+  pthread_mutex_init(&keeper->lock, NULL);
+  *out = keeper;
+  return ANNAL_OK;
+}
+
+void keeper_free(fold_keeper *keeper) {
+  if (!keeper) return;
+  const base_env *env = keeper->env;
+  script_release(keeper->app);
+  base_free(env, keeper->sets);
+  pthread_mutex_destroy(&keeper->lock);
+  base_free(env, keeper);
+}
+
+/* ---- Generations ------------------------------------------------------------------------------------------------------- */
+
+static int make_sets(fold_keeper *keeper, script_app *app, kept_set **sets, size_t *count, annal_error *error) {
+  size_t all;
+  const script_projection *projections = script_projections(app, &all);
+  *count = 0;
+  *sets = base_calloc(keeper->env, all + 1, sizeof **sets);
+  if (!*sets) return error_memory(error);
+  for (size_t i = 0; i < all; i++)
+    if (projections[i].keep == SCRIPT_KEEP_BACKGROUND)
+      (*sets)[(*count)++] = (kept_set){.projection = &projections[i], .piece_events = LIMIT_PIECE_EVENTS};
+  return ANNAL_OK;
+}
+
+/* Under the lock: makes the app's sets the keeper's. Not while a thread works on the old ones: *mine is false then. */
+static int take_app(fold_keeper *keeper, script_app *app, bool *mine, annal_error *error) {
+  *mine = keeper->app == app;
+  if (*mine || keeper->busy > 0) return ANNAL_OK;
+  kept_set *sets;
+  size_t count;
+  int code = make_sets(keeper, app, &sets, &count, error);
+  if (code) return code;
+  base_free(keeper->env, keeper->sets);
+  script_release(keeper->app);
+  keeper->app = script_retain(app);
+  keeper->sets = sets;
+  keeper->count = count;
+  *mine = true;
+  return ANNAL_OK;
+}
+
+/* ---- Looking around ---------------------------------------------------------------------------------------------------- */
+
+static bool is_wanted(const kept_set *set, const store_set *found) {
+  return strcmp(found->kept.wanted, set->projection->fingerprint) == 0;
+}
+
+static bool is_served(const kept_set *set, const store_set *found) {
+  return strcmp(found->kept.served, set->projection->fingerprint) == 0;
+}
+
+static int look(fold_keeper *keeper, kept_set *set, store_set *found, annal_error *error) {
+  return store_set_look(keeper->store, set->projection->name, set->projection->fingerprint, found, error);
+}
+
+/* Whether its rows have ids of their own, so that "" can mean all of them. */
+static bool has_instances(const script_projection *projection) { return projection->by_count > 0 || projection->has_streams; }
+
+/* Whether the set of rows is parked as a whole. */
+static void note_whole(void *context, const store_parked *parked) { *(bool *)context |= parked->id[0] == 0; }
+
+static int announce(fold_keeper *keeper, kept_set *set, annal_error *error) {
+  const script_projection *projection = set->projection;
+  bool whole = false;
+  int code = store_kept_want(keeper->store, projection->name, projection->fingerprint, error);
+  if (!code)
+    code = store_parked_of(keeper->store, projection->name, projection->fingerprint, NULL, 1, note_whole, &whole, error);
+  if (code) return code;
+  set->was_halted = whole && has_instances(projection);
+  set->announced = true;
+  return ANNAL_OK;
+}
+
+static int clean(fold_keeper *keeper, kept_set *set, annal_error *error) {
+  int64_t now = base_monotonic();
+  if (set->cleaned_at && now - set->cleaned_at < LIMIT_CLEAN_EVERY_US) return ANNAL_OK;
+  set->cleaned_at = now;
+  return store_set_clean(keeper->store, set->projection->name, true, base_now(keeper->env) - LIMIT_SET_UNUSED_US, error);
+}
+
+/* Somebody else builds the set, was faster once, and has moved it a moment ago: two at it would only do the same twice. */
+static bool is_others(const fold_keeper *keeper, const kept_set *set, const store_set *found) {
+  bool contested = set->overtaken_at && base_monotonic() - set->overtaken_at < 10 * LIMIT_OVERTAKEN_US;
+  return contested && !is_served(set, found) && found->touched_at != set->own_touch &&
+         base_now(keeper->env) - found->touched_at < LIMIT_OVERTAKEN_US;
+}
+
+/* ---- A piece ----------------------------------------------------------------------------------------------------------- */
+
+/* Fewer or more events next time, so that a piece takes about as long as it should. */
+static void adapt(kept_set *set, int64_t spent, bool was_full) {
+  if (spent > 2 * LIMIT_PIECE_US) set->piece_events = set->piece_events / 2 + 1;
+  else if (was_full && spent < LIMIT_PIECE_US / 2) set->piece_events *= 2;
+  if (set->piece_events > LIMIT_PIECE_EVENTS_MOST) set->piece_events = LIMIT_PIECE_EVENTS_MOST;
+}
+
+/* Reads a chunk and folds it. *at_head: there is nothing more. */
+static int fold_piece(kept_set *set, fold_build *build, build_set *b, bool *at_head, annal_error *error) {
+  build_reader reader = {0};
+  fold_chunk chunk;
+  chunk_init(&chunk, build->context.env);
+  int64_t began = base_monotonic();
+  int code = build_read(build, &reader, b->place.position, &b->found.head, set->by_type, error);
+  if (!code) code = build_fill(&reader, &chunk, set->piece_events, LIMIT_PIECE_BYTES, error);
+  bool was_full = chunk.count >= set->piece_events;
+  if (chunk.count > set->piece_events) build_cut(&reader, &chunk, set->piece_events);
+  build_end_read(&reader);
+  if (!code) code = build_fold(build, b, &chunk, &reader.reached, NULL, NULL, error);
+  *at_head = !code && b->place.position >= b->found.head.position;
+  if (!set->by_type && chunk.count >= LIMIT_PAGE_EVENTS && b->set.used * 8 < chunk.count) set->by_type = true;
+  adapt(set, base_monotonic() - began, was_full);
+  chunk_free(&chunk);
+  return code;
+}
+
+static void enter_parked(void *context, const store_parked *parked) {
+  set_loading *loading = context;
+  bool whole = parked->id[0] == 0 && has_instances(loading->set->projection);
+  if (!whole && !set_enter(loading->set, parked->id)) loading->failed = true;
+}
+
+/* What was parked before this start is tried again, some at a time: whatever failed may have been the world around the scripts, or,
+ * under a pinned version, the scripts themselves. */
+static int retry_piece(fold_keeper *keeper, kept_set *set, fold_build *build, build_set *b, annal_error *error) {
+  const char *after = set->retry_after[0] ? set->retry_after : NULL;
+  set_loading loading = {.set = &b->set};
+  int code = store_parked_of(keeper->store, set->projection->name, b->name, after, BUILD_ENTERED, enter_parked, &loading, error);
+  if (!code && loading.failed) code = error_memory(error);
+  size_t count = b->set.touched_count;
+  set->retried = count < BUILD_ENTERED;
+  if (count > 0) memccpy(set->retry_after, b->set.touched[count - 1]->id, 0, sizeof set->retry_after - 1);
+  return code || count == 0 ? code : build_fold_entered(build, b, error);
+}
+
+static int commit(fold_keeper *keeper, kept_set *set, fold_build *build, build_set *b, bool serve, annal_error *error) {
+  bool serves = false;
+  store_set found;
+  int code = build_commit(build, b, serve, &serves, error);
+  if (code) return code;
+  set->overtaken_at = b->overtaken ? base_monotonic() : set->overtaken_at;
+  if (b->overtaken) return ANNAL_OK;
+  set->halted = b->set.halted;
+  set->was_halted = b->set.halted;
+  if (serves)
+    base_log(keeper->env, "info", "%s: the rows by the loaded scripts are complete up to position %lld, and are served from now on",
+             set->projection->name, (long long)b->place.position);
+  if (set->halted)
+    base_log(keeper->env, "error", "%s stands still at event %s: %s", set->projection->name, b->set.halt_event,
+             b->set.halt_error.message);
+  if (set->overtaken_at) code = look(keeper, set, &found, error);
+  if (!code && set->overtaken_at) set->own_touch = found.touched_at;
+  return code;
+}
+
+/* With the piece in hand. */
+static int do_piece(fold_keeper *keeper, kept_set *set, fold_build *build, build_set *b, bool *done, annal_error *error) {
+  bool at_head = true, retry = !set->retried;
+  b->unread = !is_served(set, &b->found);
+  b->place = b->found.checkpoint;
+  b->set.was_halted = set->was_halted;
+  int code = retry ? retry_piece(keeper, set, build, b, error) : ANNAL_OK;
+  bool tried = retry && b->set.touched_count > 0;
+  if (!code && !tried) code = fold_piece(set, build, b, &at_head, error);
+  if (code) return code;
+  bool serve = !tried && at_head && b->unread && is_wanted(set, &b->found) && !b->set.halted;
+  bool moved = b->place.position > b->found.checkpoint.position;
+  *done = tried || moved || serve || b->set.halted;
+  return *done ? commit(keeper, set, build, b, serve, error) : ANNAL_OK;
+}
+
+static int begin_piece(fold_keeper *keeper, kept_set *set, bool *done, annal_error *error) {
+  const script_projection *projection = set->projection;
+  fold_context context = {.env = keeper->env, .store = keeper->store, .app = keeper->app};
+  fold_build build;
+  build_set *b;
+  int code = build_open(&build, &context, 1, 0, LIMIT_PIECE_STATES, error);
+  if (!code) code = build_add(&build, projection, projection->fingerprint, &b, error);
+  if (!code) code = build_begin(&build, b, error);
+  if (!code && b->piece && b->found.sound) code = do_piece(keeper, set, &build, b, done, error);
+  build_close(&build);
+  return code;
+}
+
+/* ---- A step ------------------------------------------------------------------------------------------------------------ */
+
+static int reset(fold_keeper *keeper, const kept_set *set, const store_set *found, bool *done, annal_error *error) {
+  base_log(keeper->env, "warn",
+           "%s: the event \"%s\" that its rows were made up to is not at position %lld any more (after a restore or a failover); "
+           "they are made anew",
+           set->projection->name, found->checkpoint.id, (long long)found->checkpoint.position);
+  return store_set_reset(keeper->store, set->projection->name, set->projection->fingerprint, &found->checkpoint, done, error);
+}
+
+static int step_set(fold_keeper *keeper, kept_set *set, bool *done, annal_error *error) {
+  store_set found;
+  *done = false;
+  int code = set->announced ? ANNAL_OK : announce(keeper, set, error);
+  if (!code) code = clean(keeper, set, error);
+  if (!code) code = look(keeper, set, &found, error);
+  if (code || set->halted || !(is_wanted(set, &found) || is_served(set, &found)) || is_others(keeper, set, &found)) return code;
+  if (!found.sound) return reset(keeper, set, &found, done, error);
+  bool behind = found.head.position > found.checkpoint.position;
+  bool to_serve = is_wanted(set, &found) && !is_served(set, &found);
+  if (behind || to_serve || !set->retried) code = begin_piece(keeper, set, done, error);
+  return code;
+}
+
+/* The next set from *at on that no other thread is at; NULL when there is none. */
+static kept_set *take_set(fold_keeper *keeper, size_t *at) {
+  kept_set *taken = NULL;
+  pthread_mutex_lock(&keeper->lock);
+  while (*at < keeper->count && !taken) {
+    kept_set *set = &keeper->sets[(*at)++];
+    if (!set->busy) taken = set;
+  }
+  if (taken) {
+    taken->busy = true;
+    keeper->busy++;
+  }
+  pthread_mutex_unlock(&keeper->lock);
+  return taken;
+}
+
+static void give_back(fold_keeper *keeper, kept_set *set) {
+  pthread_mutex_lock(&keeper->lock);
+  set->busy = false;
+  keeper->busy--;
+  pthread_mutex_unlock(&keeper->lock);
+}
+
+int keeper_step(fold_keeper *keeper, script_app *app, bool *done, annal_error *error) {
+  bool mine = false;
+  *done = false;
+  pthread_mutex_lock(&keeper->lock);
+  int code = take_app(keeper, app, &mine, error);
+  if (mine && !code) keeper->busy++; /* the sets stay */
+  pthread_mutex_unlock(&keeper->lock);
+  if (code || !mine) return code;
+  size_t at = 0;
+  for (kept_set *set; (set = take_set(keeper, &at)) != NULL;) {
+    annal_error problem;
+    bool worked = false;
+    int result = step_set(keeper, set, &worked, &problem);
+    give_back(keeper, set);
+    *done |= worked;
+    if (result && !code) {
+      code = result;
+      *error = problem;
+    }
+  }
+  pthread_mutex_lock(&keeper->lock);
+  keeper->busy--;
+  pthread_mutex_unlock(&keeper->lock);
+  return code;
+}
