@@ -24,6 +24,12 @@ static void pg_run(raw_connection *raw, const char *sql) {
   PQclear(result);
 }
 
+static void pg_run_copy(raw_connection *raw, const char *sql) {
+  PGresult *result = PQexec(raw->pg, sql);
+  if (PQresultStatus(result) != PGRES_COPY_OUT) bench_die("raw: %s: %s", sql, PQerrorMessage(raw->pg));
+  PQclear(result);
+}
+
 static void pg_prepare(raw_connection *raw, const char *name, const char *sql) {
   PGresult *result = PQprepare(raw->pg, name, sql, 0, NULL);
   if (PQresultStatus(result) != PGRES_COMMAND_OK) bench_die("raw: %s: %s", sql, PQerrorMessage(raw->pg));
@@ -190,4 +196,45 @@ size_t raw_read_row(raw_connection *raw, const char *type, const char *id) {
     sqlite3_reset(raw->row);
   }
   return count;
+}
+
+static size_t copy_all(raw_connection *raw) {
+  size_t count = 0;
+  pg_run_copy(raw, "copy (select position, id, type, version, data, metadata, created_at from events order by position) to stdout (format "
+                   "binary)");
+  for (;;) {
+    char *row = NULL;
+    int size = PQgetCopyData(raw->pg, &row, 0);
+    if (size < 0) break;
+    count++;
+    PQfreemem(row);
+  }
+  for (PGresult *result; (result = PQgetResult(raw->pg)) != NULL;) {
+    if (PQresultStatus(result) != PGRES_COMMAND_OK) bench_die("raw copy: %s", PQerrorMessage(raw->pg));
+    PQclear(result);
+  }
+  return count - 1; /* the trailer is a message of its own */
+}
+
+size_t raw_read_all(raw_connection *raw) {
+  size_t count = 0, bytes = 0;
+  sqlite3_stmt *statement;
+  if (raw->pg) return copy_all(raw);
+  sqlite3_prepare_v2(raw->sqlite, "select position, id, type, version, data, metadata, created_at from events order by position", -1,
+                     &statement, NULL);
+  while (sqlite3_step(statement) == SQLITE_ROW) {
+    for (int i = 0; i < 7; i++) bytes += sqlite3_column_text(statement, i) ? (size_t)sqlite3_column_bytes(statement, i) : 0;
+    count++;
+  }
+  sqlite3_finalize(statement);
+  return bytes ? count : 0;
+}
+
+void raw_forget_rows(raw_connection *raw) {
+  static const char *const statements[] = {"delete from projections", "delete from annal_checkpoints", "delete from annal_parked"};
+  for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {
+    if (raw->pg) pg_run(raw, statements[i]);
+    else sqlite_run(raw, statements[i]);
+  }
+  if (raw->pg) pg_run(raw, "vacuum projections");
 }

@@ -24,6 +24,10 @@ void raw_insert(raw_connection *raw, const raw_event *events, size_t count);
 void raw_bulk(raw_connection *raw, const raw_event *events, size_t count);
 /* Reads type and data of a cart's events above `after`, as many as there are; answers how many. */
 size_t raw_read_cart(raw_connection *raw, const char *cart, int64_t after);
+/* Reads all columns of all events: by COPY in binary form, or step by step. Answers how many. */
+size_t raw_read_all(raw_connection *raw);
+/* Removes all saved rows, and what is known of sets of them. */
+void raw_forget_rows(raw_connection *raw);
 /* Reads the saved row of one instance; answers how many there are. */
 size_t raw_read_row(raw_connection *raw, const char *type, const char *id);
 

@@ -131,8 +131,8 @@ typedef struct annal_store annal_store;
 
 /* pointer NULL: allocate; size 0: free and answer NULL; else resize. May answer NULL. Must be callable from any thread. */
 typedef void *annal_allocate(void *context, void *pointer, size_t size);
-/* level: "error", "warn", "info" or "debug"; message is one line. May be called from any thread that is inside a call. Must not call
- * annal_load or annal_reload of the same store. */
+/* level: "error", "warn", "info" or "debug"; message is one line. May be called from any thread that is inside a call, and from those
+ * of a rebuild. Must not call annal_load or annal_reload of the same store. */
 typedef void annal_log(void *context, const char *level, const char *message);
 /* Microseconds since 1970 UTC. For tests. */
 typedef int64_t annal_clock(void *context);
@@ -291,15 +291,55 @@ typedef struct annal_query {
   bool descending;   /* the same from the end; misuse without `order` */
   uint64_t limit;    /* 0: no limit */
   const char *after; /* the id of the last row of the page before: begin behind it; NULL: at the first row */
+  int64_t at_least;  /* of a projection that is kept in the background: wait until its rows know of this position; 0: do not wait */
+  double timeout;    /* seconds to wait for that; 0: those of the store */
 } annal_query;
 
 /* The saved rows of one type, as a JSON array of {"id","data","latest_event_id","position","updated_at","stale"}: one snapshot.
  * Order of values: absent and null, false, true, numbers by value (integers and floats compared exactly), strings bytewise,
  * arrays, objects (by their JSON, bytewise); what is equal stands by id. Descending is this order reversed, ids too. `after` goes on
  * from where that row stands now: rows that change meanwhile may come twice or not at all, others come once.
+ *
+ * Of a projection that is kept in the background they are one whole set, the served one: all by the same scripts, `stale` where these
+ * are others than the loaded ones. A row whose instance stands still because its handler failed is `stale` too, as of the event
+ * before, and has "parked":{"error","event_id"}. `unavailable` (retryable) as long as no set is whole yet, and where the rows do not
+ * come to `at_least` in time: then no worker runs (annal_run_once, annal run), or it has much to do.
+ *
  * not_found where scripts are loaded, declare no such projection, and no such row was saved by hand; and for an `after` that is
  * not there. */
 ANNAL_API int annal_query_projections(annal_store *store, const annal_query *query, annal_text *rows, annal_error *error);
+
+typedef struct annal_rebuild_options {
+  size_t size;              /* sizeof(annal_rebuild_options) */
+  const char *const *types; /* names of projections; none: all whose instances can be told from their events */
+  size_t type_count;
+  int jobs; /* threads that fold beside the caller's, which reads and writes; 0: none, the caller does all of it */
+} annal_rebuild_options;
+
+typedef struct annal_progress {
+  uint64_t done;       /* events of the log that were read, of … */
+  uint64_t total;      /* … so many; grows while others save */
+  uint64_t rows;       /* written so far */
+  double rate;         /* events a second */
+  double seconds_left; /* at that rate */
+} annal_progress;
+/* Called several times a second by the thread that called annal_rebuild; a non-zero answer interrupts it. */
+typedef int annal_tell(void *context, const annal_progress *progress);
+
+/* Makes the rows of projections anew from the log, by one read of it for as many of them as there are connections. Whoever queries
+ * meanwhile reads the rows that were there, and then, of a projection that is kept in the background, all of the new ones at once;
+ * writers go on, and what they save is in them. After an interruption or a crash the same call goes on where it was. Instances
+ * whose handler fails are parked, as by a worker. The one call that starts threads, `jobs` of them, which end with it.
+ * Errors: not_found (no such projection), misuse (one over streams without ids; a read-only store), busy (somebody else rebuilds
+ * it), conflict (other scripts' rows have come to be wanted meanwhile), script (its `ids`), unavailable. */
+ANNAL_API int annal_rebuild(annal_store *store, const annal_rebuild_options *or_null, annal_tell *tell_or_null, void *context,
+                            annal_error *error);
+
+/* What is kept and how it stands, as a JSON object: "head" (of the log: id, position), and "sets", one object for each set of rows, by type and
+ * fingerprint: "type", "fingerprint", "rows", "served", "wanted", "position", "lag_events", "lag_seconds" (how long the first event
+ * that it does not know of has waited; these three null where it does not follow the log), "parked" (how many instances stand
+ * still) and "problems", the first 100 of them: "id", "event_id", "error". */
+ANNAL_API int annal_stats(annal_store *store, annal_text *stats, annal_error *error);
 
 /* ---- Odds and ends ----------------------------------------------------------------------------------------------------- */
 

@@ -209,6 +209,29 @@ int annal_query_projections(annal_store *handle, const annal_query *query, annal
   return ended(code, error);
 }
 
+int annal_rebuild(annal_store *handle, const annal_rebuild_options *or_null, annal_tell *tell_or_null, void *context,
+                  annal_error *error) {
+  OWN_ERROR(error);
+  annal_rebuild_options options = {.size = sizeof options};
+  if (!handle) return missing("the store", error);
+  int code = or_null ? handle_sized(or_null, &options, sizeof options, "annal_rebuild_options", error) : ANNAL_OK;
+  if (!code) code = handle_rebuild(handle, &options, tell_or_null, context, error);
+  return ended(code, error);
+}
+
+int annal_stats(annal_store *handle, annal_text *stats, annal_error *error) {
+  OWN_ERROR(error);
+  if (!stats) return missing("the place for the figures", error);
+  *stats = (annal_text){0};
+  if (!handle) return missing("the store", error);
+  base_buf text;
+  buf_init(&text, &handle->env);
+  int code = handle_stats(handle, &text, error);
+  if (!code && !buf_take(&text, stats)) code = error_memory(error);
+  buf_free(&text);
+  return ended(code, error);
+}
+
 void annal_text_free(annal_store *handle, annal_text *text) {
   if (!handle || !text) return;
   base_free(&handle->env, (void *)(uintptr_t)text->bytes);

@@ -216,6 +216,8 @@ int face_view(lua_State *L);
 int face_save_projection(lua_State *L);
 int face_get_projection(lua_State *L);
 int face_query_projections(lua_State *L);
+int face_rebuild(lua_State *L); /* lua_rebuild.c */
+int face_stats(lua_State *L);
 /* [-0, +1, e] Stages the row at `index` in a transaction of the store's, and pushes it. */
 void face_stage_row(lua_State *L, int index, annal_store *handle, store_transaction *t);
 /* [-0, +1, e] What saving a row answers: { type, id, data, latest_event_id, status }; without status as long as it is staged. */

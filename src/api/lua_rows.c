@@ -216,8 +216,21 @@ static void read_order(face_scratch *scratch, annal_query *query) {
   face_keep(scratch);
 }
 
+/* [-0, +0, e] at_least and timeout, which is nothing without it. */
+static void read_wait(lua_State *L, int index, annal_query *query) {
+  char shown[FACE_SHOW_BYTES];
+  if (face_field(L, index, "at_least") != LUA_TNIL) query->at_least = face_integer(L, -1, "at_least", 0);
+  lua_pop(L, 1);
+  if (face_field(L, index, "timeout") != LUA_TNIL) {
+    if (lua_type(L, -1) != LUA_TNUMBER || !(lua_tonumber(L, -1) >= 0))
+      face_wrong(L, "timeout", "must be a number of seconds, not %s", face_show(L, -1, shown));
+    query->timeout = lua_tonumber(L, -1) > 0 ? lua_tonumber(L, -1) : 1e-9;
+  }
+  lua_pop(L, 1);
+}
+
 int face_query_projections(lua_State *L) {
-  static const char *const keys[] = {"type", "data", "order", "limit", "after", NULL};
+  static const char *const keys[] = {"type", "data", "order", "limit", "after", "at_least", "timeout", NULL};
   face_scratch scratch = face_scratch_open(L);
   face_check_keys(L, 2, "", "option of store:query_projections", keys);
   annal_query query = {.size = sizeof query, .type = needed_text(&scratch, 2, "store:query_projections", "type")};
@@ -234,6 +247,7 @@ int face_query_projections(lua_State *L) {
   } else {
     lua_pop(L, 1);
   }
+  read_wait(L, 2, &query);
   push_rows(&scratch, &query, NULL);
   lua_pushnil(L); /* a plain list, like those of events, and not JSON's */
   lua_setmetatable(L, -2);

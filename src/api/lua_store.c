@@ -300,6 +300,8 @@ static const face_method store_methods[] = {
     {"load", store_load, 1},
     {"reload", store_reload, 0},
     {"run_once", store_run_once, 1},
+    {"rebuild", face_rebuild, 1},
+    {"stats", face_stats, 0},
     {"head", store_head_of, 0},
     {NULL, NULL, 0},
 };

@@ -105,6 +105,7 @@ typedef struct row_reader {
   store_each_row *each;
   void *context;
   base_buf data; /* of the row at hand, where it had to be put in order */
+  const handle_kept *kept; /* whose set is read; NULL: no projection that is kept */
   bool any;      /* there was a row */
   int code;
   annal_error *error;
@@ -130,7 +131,25 @@ static int take_row(void *context, const store_row *row) {
   store_row checked = *row;
   r->any = true;
   r->code = check_data(r, &checked);
+  if (r->kept) handle_kept_mark(r->kept, &checked);
   return r->code ? 1 : r->each(r->context, &checked);
+}
+
+/* Rows of a projection that is kept are those of the set that is served. Others have no checkpoint to wait for. */
+static int find_set(annal_store *handle, const annal_query *given, const script_projection *projection, handle_kept *kept,
+                    row_reader *reader, store_query *asked, annal_error *error) {
+  *kept = (handle_kept){.env = &handle->env};
+  if (!projection || projection->keep != SCRIPT_KEEP_BACKGROUND) {
+    if (given->at_least == 0 && given->timeout == 0) return ANNAL_OK;
+    return error_set(error, ANNAL_MISUSE, given->at_least ? "at_least" : "timeout",
+                     "%s is not kept in the background, so there is nothing to wait for", given->type);
+  }
+  if (given->at_least < 0) return error_set(error, ANNAL_MISUSE, "at_least", "positions begin at 1");
+  int code = handle_kept_open(handle, projection, given->at_least, given->timeout, kept, error);
+  asked->fingerprint = kept->served;
+  asked->one_set = true;
+  reader->kept = kept;
+  return code;
 }
 
 int handle_query(annal_store *handle, const annal_query *query, const char *id_or_null, store_each_row *each, void *context,
@@ -154,8 +173,12 @@ int handle_query(annal_store *handle, const annal_query *query, const char *id_o
                        .limit = given.limit,
                        .after = given.after};
   buf_init(&reader.data, &handle->env);
-  code = store_query_rows(handle->store, &asked, take_row, &reader, error);
+  handle_kept kept;
+  code = find_set(handle, &given, projection, &kept, &reader, &asked, error);
+  bool empty = reader.kept && !kept.served[0];
+  if (!code && !empty) code = store_query_rows(handle->store, &asked, take_row, &reader, error);
   if (!code) code = reader.code;
+  handle_kept_free(&kept);
   buf_free(&reader.data);
   if (!code && !reader.any && app && !projection && !id_or_null) code = check_unknown_type(handle, app, &asked, error);
   script_release(app);
@@ -171,6 +194,13 @@ void handle_add_row(base_buf *out, const store_row *row) {
   json_add_string(out, row->id, strlen(row->id));
   buf_text(out, ",\"latest_event_id\":");
   json_add_string(out, row->latest_event_id, strlen(row->latest_event_id));
+  if (row->parked) {
+    buf_text(out, ",\"parked\":{\"error\":");
+    json_add_string(out, row->parked, strlen(row->parked));
+    buf_text(out, ",\"event_id\":");
+    json_add_string(out, row->parked_event_id, strlen(row->parked_event_id));
+    buf_char(out, '}');
+  }
   buf_text(out, ",\"position\":");
   buf_int(out, row->position);
   buf_text(out, row->stale ? ",\"stale\":true" : ",\"stale\":false");

@@ -56,13 +56,12 @@ static void leave_watch(annal_store *handle, store_watch *watch) {
 
 /* Until something may have been committed, or it is time to look around without that. A watch that was only just opened may have
  * missed a commit, so there is no wait on it yet. */
-static int wait_a_while(annal_store *handle, int64_t deadline, annal_error *error) {
+int handle_wait(annal_store *handle, int64_t deadline, annal_error *error) {
   store_watch *watch;
   bool fresh;
-  int64_t slice = base_monotonic() + LIMIT_RUN_SLICE_US;
   int code = take_watch(handle, &watch, &fresh, error);
   if (code) return code;
-  if (!fresh) code = store_watch_wait(handle->store, watch, slice < deadline ? slice : deadline, error);
+  if (!fresh) code = store_watch_wait(handle->store, watch, deadline, error);
   leave_watch(handle, watch);
   return code;
 }
@@ -79,7 +78,8 @@ int handle_run_once(annal_store *handle, double seconds, bool *done, annal_error
     if (!code && atomic_load(&handle->interrupts) != interrupts)
       return error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted");
     if (code || any || base_monotonic() >= deadline) return code;
-    code = wait_a_while(handle, deadline, error);
+    int64_t slice = base_monotonic() + LIMIT_RUN_SLICE_US;
+    code = handle_wait(handle, slice < deadline ? slice : deadline, error);
   }
   return code;
 }

@@ -9,7 +9,8 @@
 /* ---- Opening ----------------------------------------------------------------------------------------------------------- */
 
 int build_open(fold_build *build, const fold_context *context, size_t sets, size_t jobs, size_t budget, annal_error *error) {
-  *build = (fold_build){.context = *context, .budget = budget};
+  *build = (fold_build){.context = *context, .budget = budget, .kept_at = base_monotonic()};
+  build->interrupts = store_interrupts(context->store);
   build->sets = base_calloc(context->env, sets, sizeof *build->sets);
   return build->sets ? crew_open(&build->crew, &build->context, jobs, error) : error_memory(error);
 }
@@ -137,7 +138,6 @@ static int load_states(fold_build *build, build_set *set, size_t *taken, annal_e
   if (!unknown) return error_memory(error);
   size_t count = set_unknown(&set->set, unknown), limit = build->budget / build->count;
   int code = ANNAL_OK;
-  if (count == 0) code = store_piece_rows(set->piece, NULL, 0, set_load, NULL, error);
   for (size_t at = 0; at < count && !code; at += LOAD_AT_ONCE) {
     if (at > 0 && set->set.bytes > limit) {
       *taken = set_first_event(&set->set, unknown[at]);
@@ -153,25 +153,30 @@ static int load_states(fold_build *build, build_set *set, size_t *taken, annal_e
 /* ---- Folding ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct fold_job {
+  const fold_build *build;
   fold_set *set;
   const fold_chunk *chunk;
   int64_t up_to;
   set_instance *const *instances;
 } fold_job;
 
+static bool is_interrupted(const fold_build *build) { return store_interrupts(build->context.store) != build->interrupts; }
+
 static int fold_number(void *context, fold_bench *bench, size_t index, annal_error *error) {
   const fold_job *job = context;
+  if (is_interrupted(job->build)) return error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted");
   return set_fold(job->set, bench, job->instances[index], job->chunk, job->up_to, error);
 }
 
 static int view_number(void *context, fold_bench *bench, size_t index, annal_error *error) {
   const fold_job *job = context;
+  if (is_interrupted(job->build)) return error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted");
   return set_view(job->set, bench, job->instances[index], error);
 }
 
 static int fold_touched(fold_build *build, build_set *set, const fold_chunk *chunk, int64_t up_to, build_meanwhile *meanwhile,
                         void *context, annal_error *error) {
-  fold_job job = {.set = &set->set, .chunk = chunk, .up_to = up_to, .instances = set->set.touched};
+  fold_job job = {.build = build, .set = &set->set, .chunk = chunk, .up_to = up_to, .instances = set->set.touched};
   crew_start(&build->crew, fold_number, &job, set->set.touched_count);
   while (meanwhile && build->crew.size > 0 && !crew_is_done(&build->crew) && meanwhile(context)) continue;
   int code = crew_wait(&build->crew, error);
@@ -199,7 +204,7 @@ static int gather_dirty(fold_build *build, const build_set *set, set_instance **
 /* Makes rows of instances; *made is how many of them have one. */
 static int make_rows(fold_build *build, build_set *set, set_instance **list, size_t count, store_row *rows, size_t *made,
                      annal_error *error) {
-  fold_job job = {.set = &set->set, .instances = list};
+  fold_job job = {.build = build, .set = &set->set, .instances = list};
   crew_start(&build->crew, view_number, &job, count);
   int code = crew_wait(&build->crew, error);
   *made = 0;
@@ -215,6 +220,19 @@ static void note_written(build_set *set, set_instance **list, size_t count, size
 
 enum { WRITE_AT_ONCE = 1000 }; /* rows ahead of the checkpoint: between them others come to the lock */
 
+/* Between statements of one piece its server wants to hear of it. */
+static int keep_pieces(fold_build *build, annal_error *error) {
+  int64_t now = base_monotonic();
+  int code = ANNAL_OK;
+  if (now - build->kept_at < LIMIT_KEEP_PIECE_US) return ANNAL_OK;
+  build->kept_at = now;
+  for (size_t i = 0; i < build->count && !code; i++) {
+    build_set *set = &build->sets[i];
+    if (set->piece && !set->overtaken) code = store_piece_keep(set->piece, &set->overtaken, error);
+  }
+  return code;
+}
+
 /* Writes everything that has changed ahead of the checkpoint. */
 static int write_ahead(fold_build *build, build_set *set, annal_error *error) {
   set_instance **list;
@@ -225,7 +243,8 @@ static int write_ahead(fold_build *build, build_set *set, annal_error *error) {
   for (size_t at = 0; at < count && !code && !set->overtaken; at += WRITE_AT_ONCE) {
     size_t some = count - at < WRITE_AT_ONCE ? count - at : WRITE_AT_ONCE;
     code = make_rows(build, set, list + at, some, rows, &made, error);
-    if (!code && made) code = store_piece_put(set->piece, rows, made, &set->overtaken, error);
+    if (!code) code = keep_pieces(build, error);
+    if (!code && made && !set->overtaken) code = store_piece_put(set->piece, rows, made, &set->overtaken, error);
     if (!code && !set->overtaken) note_written(set, list + at, some, made);
   }
   base_free(build->context.env, rows);
@@ -266,13 +285,13 @@ static void settle_news(build_set *set) {
   set->set.was_halted = set->set.halted;
 }
 
-/* Of what is in memory nothing is true any more. */
-static void forget_everything(build_set *set) {
+void build_forget(build_set *set) {
   fold_set fresh = {.context = set->set.context, .projection = set->set.projection, .identifiers = set->set.identifiers};
   set->set.identifiers = NULL;
   set_close(&set->set);
   set->set = fresh;
   buf_init(&set->set.answer, fresh.context->env);
+  set->overtaken = false;
 }
 
 static int commit_rows(fold_build *build, build_set *set, const store_row *rows, size_t count, bool serve, bool *serves,
@@ -317,7 +336,6 @@ int build_commit(fold_build *build, build_set *set, bool serve, bool *serves, an
   int code = set->unread ? write_ahead(build, set, error) : commit_whole(build, set, serve, serves, error);
   if (!code && set->unread && !set->overtaken) code = commit_rows(build, set, NULL, 0, serve, serves, error);
   build_give_up(set);
-  if (set->overtaken) forget_everything(set);
   return code;
 }
 
@@ -354,7 +372,7 @@ static int make_room(fold_build *build, build_set *set, annal_error *error) {
 int build_fold(fold_build *build, build_set *set, const fold_chunk *chunk, const store_head_info *end, build_meanwhile *meanwhile,
                void *context, annal_error *error) {
   size_t from = first_above(chunk, set->place.position), taken = from;
-  int code = ANNAL_OK;
+  int code = keep_pieces(build, error);
   while (from < chunk->count && !code && !set->overtaken && !set->set.halted) {
     code = set_take(&set->set, chunk, from, chunk->count, &build->crew.own, &taken, error);
     if (!code) code = load_states(build, set, &taken, error);

@@ -22,7 +22,9 @@ typedef struct fold_build {
   fold_crew crew;
   build_set *sets;
   size_t count;
-  size_t budget; /* bytes of states in memory, of all sets together */
+  size_t budget;   /* bytes of states in memory, of all sets together */
+  int64_t kept_at; /* monotonic: when the store heard last that the pieces go on */
+  unsigned interrupts; /* of the store's, when it was opened */
 } fold_build;
 
 /* Room for `sets` sets. `jobs` threads; 0: none but the caller's. build_close is to be called in any case. */
@@ -66,9 +68,10 @@ int build_fold(fold_build *build, build_set *set, const fold_chunk *chunk, const
 #define BUILD_ENTERED 100
 int build_fold_entered(fold_build *build, build_set *set, annal_error *error);
 
-/* Writes what has changed and moves the checkpoint to set->place. The piece is over then. Where it was overtaken everything in memory
- * is forgotten, and set->overtaken set. `serve`: see store_advance. */
+/* Writes what has changed and moves the checkpoint to set->place. The piece is over then; set->overtaken says that nothing was written,
+ * and that what is in memory is good for nothing (build_forget). `serve`: see store_advance. */
 int build_commit(fold_build *build, build_set *set, bool serve, bool *serves, annal_error *error);
+void build_forget(build_set *set);
 /* Ends a piece that is not to be committed. */
 void build_give_up(build_set *set);
 

@@ -12,7 +12,7 @@ typedef struct chunk_block {
 
 #define BLOCK_BYTES ((size_t)1 << 20)
 
-void chunk_init(fold_chunk *chunk, const base_env *env) { *chunk = (fold_chunk){.env = env}; }
+void chunk_init(fold_chunk *chunk, const base_env *env, const script_app *app) { *chunk = (fold_chunk){.env = env, .app = app}; }
 
 void chunk_free(fold_chunk *chunk) {
   for (chunk_block *block = chunk->blocks; block;) {
@@ -21,7 +21,7 @@ void chunk_free(fold_chunk *chunk) {
     block = next;
   }
   base_free(chunk->env, chunk->events);
-  chunk_init(chunk, chunk->env);
+  chunk_init(chunk, chunk->env, chunk->app);
 }
 
 void chunk_clear(fold_chunk *chunk) {
@@ -56,15 +56,24 @@ static const char *put(char **at, const char *text, size_t size) {
   return begin;
 }
 
+/* NULL: no event of the app's. */
+static const char *known_type(fold_chunk *chunk, const char *type) {
+  if (chunk->last_type && strcmp(chunk->last_type, type) == 0) return chunk->last_type;
+  const script_event *event = script_find_event(chunk->app, type);
+  if (event) chunk->last_type = event->type;
+  return event ? event->type : NULL;
+}
+
 static bool copy_event(fold_chunk *chunk, const annal_event *event) {
-  size_t id = strlen(event->id), type = strlen(event->type);
+  const char *known = known_type(chunk, event->type);
+  size_t id = strlen(event->id), type = known ? 0 : strlen(event->type);
   size_t size = id + type + event->data_size + event->metadata_size + 4;
   char *at = make_room(chunk, size);
   if (!at) return false;
   annal_event *copy = &chunk->events[chunk->count];
   *copy = *event;
   copy->id = put(&at, event->id, id);
-  copy->type = put(&at, event->type, type);
+  copy->type = known ? known : put(&at, event->type, type);
   copy->data = put(&at, event->data, event->data_size);
   if (event->metadata) copy->metadata = put(&at, event->metadata, event->metadata_size);
   chunk->count++;

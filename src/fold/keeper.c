@@ -142,7 +142,7 @@ static void adapt(kept_set *set, int64_t spent, bool was_full) {
 static int fold_piece(kept_set *set, fold_build *build, build_set *b, bool *at_head, annal_error *error) {
   build_reader reader = {0};
   fold_chunk chunk;
-  chunk_init(&chunk, build->context.env);
+  chunk_init(&chunk, build->context.env, build->context.app);
   int64_t began = base_monotonic();
   int code = build_read(build, &reader, b->place.position, &b->found.head, set->by_type, error);
   if (!code) code = build_fill(&reader, &chunk, set->piece_events, LIMIT_PIECE_BYTES, error);

@@ -11,6 +11,8 @@ static const char programs_key; /* its address: programs of a state, by projecti
 
 int fold_program_type(const fold_program *program, const char *type) {
   const script_projection *projection = program->projection;
+  for (size_t i = 0; i < projection->type_count && i < 8; i++) /* the app's own text, in a chunk of events (chunk.h) */
+    if (projection->types[i] == type) return (int)i;
   size_t low = 0, high = projection->type_count;
   while (low < high) {
     size_t middle = low + (high - low) / 2;

@@ -11,8 +11,10 @@
 
 bool set_can(const script_projection *projection) { return !projection->has_streams || projection->has_ids; }
 
-/* Which of the projection's types it is; -1: none. */
+/* Which of the projection's types it is; -1: none. Types that the app declares are the app's own texts. */
 static int type_of(const script_projection *projection, const char *type) {
+  for (size_t i = 0; i < projection->type_count && i < 8; i++)
+    if (projection->types[i] == type) return (int)i;
   size_t low = 0, high = projection->type_count;
   while (low < high) {
     size_t middle = low + (high - low) / 2;

@@ -111,6 +111,13 @@ int store_piece_rows(store_piece *piece, const char *const *ids, size_t count, s
   return piece->backend->rows(piece, ids, count, each, context, error);
 }
 
+int store_piece_keep(store_piece *piece, bool *overtaken, annal_error *error) {
+  *overtaken = false;
+  return piece->backend->keep(piece, overtaken, error);
+}
+
+size_t store_pieces_at_once(const store *s) { return s->backend->kept->at_once(s); }
+
 int store_piece_put(store_piece *piece, const store_row *rows, size_t count, bool *overtaken, annal_error *error) {
   *overtaken = false;
   return piece->backend->put(piece, rows, count, overtaken, error);

@@ -66,9 +66,14 @@ typedef struct store_kept_row {
 } store_kept_row;
 typedef void store_each_kept(void *context, const store_kept_row *row);
 /* Those of these instances that have a row or are parked, in any order, borrowed during the call of `each`, which must not use the
- * store. No ids: only tells the server that the piece goes on. */
+ * store. */
 int store_piece_rows(store_piece *piece, const char *const *ids, size_t count, store_each_kept *each, void *context,
                      annal_error *error);
+
+/* Says that the piece goes on, to the server and to others who would like to do it: for one that takes longer than a moment. */
+int store_piece_keep(store_piece *piece, bool *overtaken, annal_error *error);
+/* How many pieces one thread may have under way at a time. */
+size_t store_pieces_at_once(const store *s);
 
 /* Writes rows ahead of the checkpoint, of a set that nobody reads yet: others may see them before the commit. *overtaken: nothing was
  * written, and nothing more can be. A row gives way to a position that is not lower. */

@@ -16,6 +16,7 @@ int store_kept_parse(const char *text, store_kept *kept, annal_error *error);
 typedef void store_each_name(void *context, const char *set, int64_t touched_at);
 
 typedef struct store_kept_backend {
+  size_t (*at_once)(const store *s);
   int (*meta_get)(store *s, const char *key, char value[STORE_KEPT_BYTES], bool *there, annal_error *error);
   /* Sets the value if it still is `before` (NULL: if there is none). */
   int (*meta_swap)(store *s, const char *key, const char *before, const char *after, bool *done, annal_error *error);
@@ -41,6 +42,7 @@ typedef struct store_kept_backend {
 
 typedef struct store_piece_backend {
   int (*rows)(store_piece *piece, const char *const *ids, size_t count, store_each_kept *each, void *context, annal_error *error);
+  int (*keep)(store_piece *piece, bool *overtaken, annal_error *error);
   int (*put)(store_piece *piece, const store_row *rows, size_t count, bool *overtaken, annal_error *error);
   int (*commit)(store_piece *piece, const store_advance *advance, store_advanced *done, annal_error *error);
   void (*end)(store_piece *piece);

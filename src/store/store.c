@@ -110,6 +110,8 @@ void store_interrupt(store *s) {
   s->backend->interrupt(s);
 }
 
+unsigned store_interrupts(store *s) { return atomic_load(&s->interrupts); }
+
 /* ---- Declared fields --------------------------------------------------------------------------------------------------- */
 
 const store_fields *store_event_fields(const store *s) { return &s->event_fields; }

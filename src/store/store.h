@@ -40,6 +40,8 @@ const store_fields *store_view_fields(const store *s);
 
 /* Ends what is under way with `unavailable` "interrupted". Async-signal-safe. */
 void store_interrupt(store *s);
+/* How often that was done: for whoever works long between two calls. */
+unsigned store_interrupts(store *s);
 
 /* ---- Saving ------------------------------------------------------------------------------------------------------------ */
 
@@ -131,7 +133,9 @@ typedef struct store_row {
   const char *latest_event_id;
   int64_t created_at; /* microseconds; out only */
   int64_t updated_at;
-  bool stale; /* out only: made by other code than was asked for */
+  bool stale; /* out only: made by other code than was asked for, or not as of all events that its set knows of */
+  const char *parked; /* out only, of sets that are kept: why its instance stands still (kept.h), and at which event; NULL: it does not */
+  const char *parked_event_id;
 } store_row;
 
 typedef enum store_status { STORE_CREATED, STORE_UPDATED, STORE_SKIPPED } store_status;

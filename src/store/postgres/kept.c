@@ -278,10 +278,6 @@ static int piece_rows(store_piece *piece, const char *const *ids, size_t count, 
                       annal_error *error) {
   pg_piece *p = (pg_piece *)piece;
   int code = ANNAL_OK;
-  if (count == 0) {
-    p->r.call.deadline = base_monotonic() + p->r.s->timeout;
-    return pg_script(p->r.s, p->r.conn, "select", &p->r.call, error);
-  }
   for (size_t at = 0; at < count && !code; at += ROWS_AT_ONCE)
     code = read_some(p, ids + at, count - at < ROWS_AT_ONCE ? count - at : ROWS_AT_ONCE, each, context, error);
   return code;
@@ -325,6 +321,13 @@ static int put_rows(pg_piece *p, const store_row *rows, size_t count, annal_erro
     for (size_t i = 0; i < PUT_ARRAYS; i++) pg_array_free(&arrays[i]);
   }
   return code;
+}
+
+static int piece_keep(store_piece *piece, bool *overtaken, annal_error *error) {
+  pg_piece *p = (pg_piece *)piece;
+  (void)overtaken;
+  p->r.call.deadline = base_monotonic() + p->r.s->timeout;
+  return pg_script(p->r.s, p->r.conn, "select", &p->r.call, error);
 }
 
 static int piece_put(store_piece *piece, const store_row *rows, size_t count, bool *overtaken, annal_error *error) {
@@ -414,7 +417,8 @@ static int take_lock(runner *r, const char *type, const char *set, bool *locked,
 }
 
 static int begin(store *base, const char *type, const char *set, store_piece **piece, store_set *found, annal_error *error) {
-  static const store_piece_backend backend = {.rows = piece_rows, .put = piece_put, .commit = piece_commit, .end = piece_end};
+  static const store_piece_backend backend = {
+      .rows = piece_rows, .keep = piece_keep, .put = piece_put, .commit = piece_commit, .end = piece_end};
   size_t type_size = strlen(type) + 1, set_size = strlen(set) + 1;
   pg_piece *p = base_calloc(base->env, 1, sizeof *p + type_size + set_size);
   if (!p) return error_memory(error);
@@ -599,7 +603,14 @@ static int each_parked(store *base, const char *type, const char *set, const cha
   return code;
 }
 
-const store_kept_backend pg_kept = {.meta_get = meta_get,
+/* Each has a connection of those for transactions; one is left to others. */
+static size_t at_once(const store *base) {
+  size_t connections = ((const pg_store *)base)->reader_count;
+  return connections > 1 ? connections - 1 : 1;
+}
+
+const store_kept_backend pg_kept = {.at_once = at_once,
+                                    .meta_get = meta_get,
                                     .meta_swap = meta_swap,
                                     .make = make,
                                     .look = look,

@@ -393,6 +393,10 @@ static int piece_put(store_piece *piece, const store_row *rows, size_t count, bo
   return result;
 }
 
+static int piece_keep(store_piece *piece, bool *overtaken, annal_error *error) {
+  return piece_put(piece, NULL, 0, overtaken, error);
+}
+
 static int piece_commit(store_piece *piece, const store_advance *advance, store_advanced *done, annal_error *error) {
   sqlite_piece *p = (sqlite_piece *)piece;
   piece_write w = {.p = p, .rows = advance->rows, .count = advance->row_count, .advance = advance, .done = done};
@@ -404,7 +408,8 @@ static int piece_commit(store_piece *piece, const store_advance *advance, store_
 static void piece_end(store_piece *piece) { base_free(((sqlite_piece *)piece)->s->base.env, piece); }
 
 static int begin(store *base, const char *type, const char *set, store_piece **piece, store_set *found, annal_error *error) {
-  static const store_piece_backend backend = {.rows = piece_rows, .put = piece_put, .commit = piece_commit, .end = piece_end};
+  static const store_piece_backend backend = {
+      .rows = piece_rows, .keep = piece_keep, .put = piece_put, .commit = piece_commit, .end = piece_end};
   int result = look(base, type, set, found, error);
   if (result || !found->exists) return result;
   size_t type_size = strlen(type) + 1, set_size = strlen(set) + 1;
@@ -612,7 +617,13 @@ static int each_parked(store *base, const char *type, const char *set, const cha
   return result == SQLITE_DONE ? ANNAL_OK : result;
 }
 
-const store_kept_backend sqlite_kept = {.meta_get = meta_get,
+static size_t at_once(const store *base) {
+  (void)base;
+  return SIZE_MAX;
+}
+
+const store_kept_backend sqlite_kept = {.at_once = at_once,
+                                        .meta_get = meta_get,
                                         .meta_swap = meta_swap,
                                         .make = make,
                                         .look = look,
