@@ -337,8 +337,8 @@ ANNAL_API int annal_rebuild(annal_store *store, const annal_rebuild_options *or_
 
 /* What is kept and how it stands, as a JSON object: "head" (of the log: id, position), and "sets", one object for each set of rows, by type and
  * fingerprint: "type", "fingerprint", "rows", "served", "wanted", "position", "lag_events", "lag_seconds" (how long the first event
- * that it does not know of has waited; these three null where it does not follow the log), "parked" (how many instances stand
- * still) and "problems", the first 100 of them: "id", "event_id", "error". */
+ * that it does not know of has waited), "rate" (events a second just now, null where none is behind), these four null where it does
+ * not follow the log, "parked" (how many instances stand still) and "problems", the first 100 of them: "id", "event_id", "error". */
 ANNAL_API int annal_stats(annal_store *store, annal_text *stats, annal_error *error);
 
 /* ---- Odds and ends ----------------------------------------------------------------------------------------------------- */

@@ -342,6 +342,29 @@ return function(host)
     return table.concat(grid(head, list, right, host.columns()), "\n") .. "\n"
   end
 
+  -- How sets of rows stand: one line each, and below them what is parked.
+  local function stats_text(stats)
+    if #stats.sets == 0 then return "nothing is kept\n" end
+    local head = { "projection", "by code", "rows", "position", "behind", "seconds", "events/s", "parked", "" }
+    local right = { false, false, true, true, true, true, true, true, false }
+    local list, problems = {}, {}
+    local function figure(value, form) return value == null and "" or form and form:format(value) or number(value) end
+    for k, set in ipairs(stats.sets) do
+      local words = {}
+      if set.served then words[#words + 1] = "served" end
+      if set.wanted and not set.served then words[#words + 1] = "wanted" end
+      list[k] = {
+        clean(set.type), clean(set.fingerprint):sub(1, 8), number(set.rows), figure(set.position), figure(set.lag_events),
+        figure(set.lag_seconds, "%.1f"), figure(set.rate, "%.0f"), number(set.parked), table.concat(words, " "),
+      }
+      for _, problem in ipairs(set.problems) do problems[#problems + 1] = problem.error end
+      if set.parked > #set.problems then problems[#problems + 1] = ("… %d more"):format(set.parked - #set.problems) end
+    end
+    local lines = grid(head, list, right, host.columns())
+    for _, problem in ipairs(problems) do lines[#lines + 1] = paint(clean(problem), "31") end
+    return table.concat(lines, "\n") .. "\n"
+  end
+
   -- Columns of events only grow, from one piece of the log to the next, so that the lines of a long one stay aligned.
   local widths
   local ID_FROM = 110 -- columns of a terminal that has room for ids beside the data
@@ -415,6 +438,7 @@ return function(host)
   return {
     value = value_text, -- any value, as text that ends in a newline
     view = value_text,
+    stats = stats_text, -- what annal_stats says
     rows = rows_text, -- a list of { id, data, position, stale }
     events = events_text, -- a list of events; the head comes once
     tree = tree_text, -- the same, of one correlation

@@ -40,6 +40,7 @@ typedef struct cli_command {
   bool without_app;   /* it opens the store without scripts and loads them itself, or not at all */
   bool without_store; /* with an app it has something to do where no store is named */
   bool stays;         /* it goes on until it is told to end, as any command does with --follow; see cli_open */
+  bool logs;          /* what the store has to say goes to stderr */
   int (*run)(cli *c);
 } cli_command;
 
@@ -93,9 +94,13 @@ int cli_try_open(cli *c, const annal_options *options, annal_error *error);
 int cli_fail(cli *c, const annal_error *error);
 int cli_exit_code(int code);
 int cli_misuse(cli *c, const char *format, ...) ANNAL_PRINTF(2, 3);
+/* A line of the log, as messages are written: "annal: warn: …". */
+void cli_log(void *context, const char *level, const char *message);
 /* SIGINT since the command began, or since it was last forgotten. */
 bool cli_interrupted(void);
 void cli_forget_interrupt(void);
+/* SIGTERM counts as SIGINT from now on. */
+void cli_end_by_term(void);
 /* From now on a second SIGINT does not end the process. */
 void cli_survive_interrupts(void);
 /* Whether SIGHUP came and was not obeyed yet. */
@@ -189,7 +194,7 @@ const char *cli_lua_file(const char *path, size_t *size);
 const char *const *cli_lua_file_paths(void);
 
 /* ---- The commands ---- */
-extern const cli_command cmd_save, cmd_call, cmd_import, cmd_export, cmd_events, cmd_view, cmd_query, cmd_check, cmd_schema,
-    cmd_repl;
+extern const cli_command cmd_save, cmd_call, cmd_import, cmd_export, cmd_events, cmd_view, cmd_query, cmd_run, cmd_rebuild,
+    cmd_stats, cmd_check, cmd_schema, cmd_repl;
 
 #endif

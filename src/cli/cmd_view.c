@@ -41,6 +41,7 @@ static const cli_option query_options[] = {
     {"descending", .help = "the same order from its end"},
     {"limit", "N", .help = "at most so many"},
     {"after", "ID", .help = "begin behind this row: the last one of the page before"},
+    {"at-least", "POSITION", .help = "of a projection that is kept in the background: wait until its rows know of this event"},
     {0},
 };
 
@@ -88,8 +89,9 @@ static int query(cli *c) {
   annal_error error;
   annal_text rows = {0};
   selected s = {0};
-  int64_t limit;
+  int64_t limit, at_least = 0;
   int code = options_int(c, "limit", 1, 0, &limit);
+  if (!code) code = options_int(c, "at-least", 1, 0, &at_least);
   if (!code) code = read_selected(c, &s);
   if (!code) {
     annal_query asked = {.size = sizeof asked,
@@ -101,7 +103,8 @@ static int query(cli *c) {
                          .order = options_value(c, "order"),
                          .descending = options_has(c, "descending"),
                          .limit = (uint64_t)limit,
-                         .after = options_value(c, "after")};
+                         .after = options_value(c, "after"),
+                         .at_least = at_least};
     if (annal_query_projections(c->store, &asked, &rows, &error)) code = cli_fail(c, &error);
     else code = show_rows(c, &rows);
     annal_text_free(c->store, &rows);
@@ -112,7 +115,7 @@ static int query(cli *c) {
 
 const cli_command cmd_query = {
     .name = "query",
-    .usage = "PROJECTION [K=V | K:MIN..MAX]… [--order F [--descending]] [--limit N] [--after ID]",
+    .usage = "PROJECTION [K=V | K:MIN..MAX]… [--order F [--descending]] [--limit N] [--after ID] [--at-least POSITION]",
     .help = "shows the saved views of a projection whose fields have these values or lie in these ranges",
     .options = query_options,
     .arguments_min = 1,

@@ -13,8 +13,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-const cli_command *const cli_commands[] = {&cmd_save,  &cmd_call,  &cmd_import, &cmd_export, &cmd_events, &cmd_view,
-                                           &cmd_query, &cmd_check, &cmd_schema, &cmd_repl,   NULL};
+const cli_command *const cli_commands[] = {&cmd_save,  &cmd_call, &cmd_import,  &cmd_export, &cmd_events, &cmd_view,   &cmd_query,
+                                           &cmd_run,   &cmd_rebuild, &cmd_stats, &cmd_check,  &cmd_schema, &cmd_repl,   NULL};
 
 /* What the signal handler needs; set once the store is open, cleared before it closes. */
 static annal_store *volatile interrupt_store;
@@ -76,6 +76,12 @@ bool cli_interrupted(void) { return interrupted; }
 void cli_forget_interrupt(void) { interrupted = 0; }
 
 void cli_survive_interrupts(void) { survive = 1; }
+
+void cli_end_by_term(void) {
+  struct sigaction action = {.sa_handler = on_interrupt};
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGTERM, &action, NULL);
+}
 
 static void take_signals(void) {
   struct sigaction action = {.sa_handler = on_interrupt};
@@ -142,6 +148,12 @@ int cli_misuse(cli *c, const char *format, ...) {
   return cli_fail(c, &error);
 }
 
+void cli_log(void *context, const char *level, const char *message) {
+  const cli *c = context;
+  if (strcmp(level, "debug") == 0) return;
+  fprintf(stderr, "%sannal: %s: %s\n", c->out.progress ? "\r\033[K" : "", level, message);
+}
+
 /* Command line before environment before config file. */
 int cli_settings(cli *c) {
   const char *store = getenv("ANNAL_STORE"), *app = getenv("ANNAL_APP");
@@ -166,12 +178,12 @@ int cli_open(cli *c, bool read_only, bool with_app) {
   annal_options options = c->options;
   if (!with_app) options.app = NULL;
   if (read_only) options.read_only = options.no_create = true;
-  if (c->command->stays || options_has(c, "follow")) {
-    options.log = say_errors;
+  bool stays = c->command->stays || options_has(c, "follow");
+  if (stays) take_hangups();
+  else options.no_reload = true;
+  if (stays || c->command->logs) {
+    options.log = c->command->logs ? cli_log : say_errors;
     options.log_context = c;
-    take_hangups();
-  } else {
-    options.no_reload = true;
   }
   annal_error error;
   return cli_try_open(c, &options, &error) ? cli_fail(c, &error) : CLI_DONE;

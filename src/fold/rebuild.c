@@ -53,9 +53,10 @@ static int find_named(const rebuild *r, const script_projection **found, size_t 
     const script_projection *projection = script_find_projection(r->context.app, r->options->types[i]);
     if (!projection) return unknown(r->context.app, r->options->types[i], error);
     if (!set_can(projection))
-      return error_set(error, ANNAL_MISUSE, projection->where,
-                       "%s cannot be rebuilt: it is over streams, and without ids = function(event) … end nobody knows its instances",
-                       projection->name);
+      return error_set(
+          error, ANNAL_MISUSE, projection->where,
+          "%s cannot be rebuilt: it is over streams, and without ids = function(event) … end nobody knows its instances",
+          projection->name);
     bool there = false;
     for (size_t k = 0; k < *count && !there; k++) there = found[k] == projection;
     if (!there) found[(*count)++] = projection;
@@ -168,6 +169,7 @@ static int commit_all(rebuild *r, annal_error *error) {
 }
 
 static bool is_time_to_commit(const rebuild *r) {
+  if (r->options->chunk_events) return true;
   int64_t pause = r->commit_took * LIMIT_COMMIT_SHARE;
   return base_monotonic() - r->committed_at > (pause > LIMIT_COMMIT_US ? pause : LIMIT_COMMIT_US);
 }
@@ -197,11 +199,11 @@ static int fill_next(rebuild *r, annal_error *error) {
 }
 
 static int tell(const rebuild *r, const store_head_info *place, annal_error *error) {
-  rebuild_progress progress = {
-      .done = (uint64_t)place->position, .total = (uint64_t)r->reader.up_to.position, .rows = r->rows};
+  rebuild_progress progress = {.done = (uint64_t)place->position, .total = (uint64_t)r->reader.up_to.position, .rows = r->rows};
   for (size_t i = 0; i < r->count; i++) progress.rows += r->targets[i].set->written;
   if (!r->options->tell || r->options->tell(r->options->tell_context, &progress) == 0) return ANNAL_OK;
-  return error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted; what was done so far is kept, and the same rebuild goes on from there");
+  return error_set(error, ANNAL_UNAVAILABLE, NULL,
+                   "interrupted; what was done so far is kept, and the same rebuild goes on from there");
 }
 
 static int fold_chunk_into_all(rebuild *r, const store_head_info *end, annal_error *error) {
@@ -219,7 +221,7 @@ static int fold_chunk_into_all(rebuild *r, const store_head_info *end, annal_err
   }
   int64_t spent = base_monotonic() - began;
   if (spent > LIMIT_CHUNK_US) r->chunk_events = r->chunk_events / 2 + 1;
-  else if (spent < LIMIT_CHUNK_US / 2 && r->chunks[0].count >= r->chunk_events) r->chunk_events *= 2;
+  else if (spent < LIMIT_CHUNK_US / 2 && r->chunks[0].count >= r->chunk_events && !r->options->chunk_events) r->chunk_events *= 2;
   return code;
 }
 
@@ -259,9 +261,10 @@ static int run_round(rebuild *r, annal_error *error) {
 /* ---- The end of it ----------------------------------------------------------------------------------------------------- */
 
 static int fail_unwanted(const target *t, annal_error *error) {
-  return error_set(error, ANNAL_CONFLICT, NULL,
-                   "the rows of %s are complete, but other scripts were loaded by somebody meanwhile, whose rows are to be served",
-                   t->projection->name);
+  return error_set(
+      error, ANNAL_CONFLICT, NULL,
+      "the rows of %s are complete, but other scripts were loaded by somebody meanwhile, whose rows are to be served",
+      t->projection->name);
 }
 
 /* Puts what was made where it belongs. t->over stays false where there is more to do first. */
@@ -318,13 +321,15 @@ static void keep_what_was_done(rebuild *r) {
   bool serves;
   r->build.interrupts = store_interrupts(r->context.store);
   for (size_t i = 0; i < r->count; i++)
-    if (r->targets[i].set->piece && !r->targets[i].set->overtaken) build_commit(&r->build, r->targets[i].set, false, &serves, &ignored);
+    if (r->targets[i].set->piece && !r->targets[i].set->overtaken)
+      build_commit(&r->build, r->targets[i].set, false, &serves, &ignored);
 }
 
 static int rebuild_group(rebuild *r, const script_projection *const *list, size_t count, annal_error *error) {
   r->count = 0;
-  r->chunk_events = LIMIT_CHUNK_EVENTS;
+  r->chunk_events = r->options->chunk_events ? r->options->chunk_events : LIMIT_CHUNK_EVENTS;
   r->committed_at = base_monotonic();
+  annal_error ignored;
   int code = build_open(&r->build, &r->context, count, r->options->jobs, r->options->budget, error);
   r->targets = base_calloc(r->context.env, count, sizeof *r->targets);
   if (!code && !r->targets) code = error_memory(error);
@@ -333,6 +338,7 @@ static int rebuild_group(rebuild *r, const script_projection *const *list, size_
   if (!code) {
     code = run_rounds(r, error);
     if (code) keep_what_was_done(r);
+    else tell(r, &r->reader.up_to, &ignored); /* it is too late to interrupt anything */
   }
   for (size_t i = 0; i < r->count; i++) r->rows += r->targets[i].set->written;
   for (int i = 0; i < 2; i++) chunk_free(&r->chunks[i]);

@@ -22,6 +22,7 @@ typedef struct rebuild_options {
   size_t jobs;              /* threads; 0: the caller's alone */
   size_t budget;            /* bytes of states in memory */
   int64_t lock_us;          /* how long to wait for somebody else's piece */
+  size_t chunk_events;      /* at most so many in memory, and a commit after each, for tests; 0: what the limits say */
   rebuild_tell *tell;
   void *tell_context;
 } rebuild_options;
