@@ -64,6 +64,7 @@ static int run(cli *c) {
   if (!keeps_any(c)) cli_log(c, "warn", "no projection of the app has keep = \"background\"; waiting for one");
   cli_log(c, "info", "keeping projections up to date; end with Ctrl-C or SIGTERM");
   while (!code && !cli_interrupted()) {
+    cli_reload_if_asked(c);
     if (annal_run_once(c->store, 1, &error)) code = failed(&w, &error);
     else w.pause_ms = RETRY_FIRST_MS;
   }
@@ -75,6 +76,7 @@ const cli_command cmd_run = {
     .usage = "",
     .help = "keeps projections with keep = \"background\" up to date until Ctrl-C or SIGTERM; any number of them may run",
     .need = CLI_WRITES,
+    .stays = true,
     .logs = true,
     .run = run,
 };
