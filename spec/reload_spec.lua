@@ -172,6 +172,25 @@ describe("a command that stays", function()
     assert.equal(0, result.code)
   end)
 
+  it("follows by scripts that have changed", function()
+    local version_2 = [[event "ADDED" { version = 2, schema = { n = t.integer, by = t.integer },
+      upcast = { [1] = function(data) data.by = %d return data end } }]]
+    write("events.lua", version_2:format(1))
+    local running = command.start { "--store", store, "--app", app, "events", "--follow" }
+    running:wait("out", '"by":1,"n":5')
+    write("events.lua", version_2:format(2))
+    rest()
+    command.ok { "--store", store, "save", "ADDED", '{"n":6}' }
+    running:wait("out", '"by":2,"n":6')
+    write("events.lua", "event")
+    running:signal "HUP"
+    running:wait("err", "annal: script: syntax error near <eof> %(events.lua:1%)\n")
+    command.ok { "--store", store, "save", "ADDED", '{"n":7}' }
+    running:wait("out", '"by":2,"n":7')
+    running:signal "INT"
+    assert.equal(0, running:stop().code)
+  end)
+
   it("that follows from a place goes on from there at SIGHUP before anything came", function()
     local running = command.start { "--store", store, "events", "--follow", "--after", "1" }
     takes(running, "HUP")
