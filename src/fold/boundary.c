@@ -80,8 +80,7 @@ int fold_boundary_read(fold_boundary *b, const store_head_info *head_or_null, an
   int code = ANNAL_OK;
   if (head_or_null) {
     memcpy(b->after_id, head_or_null->id, sizeof b->after_id);
-    for (size_t i = 0; i < b->instance_count && !code; i++)
-      code = fold_refresh_at(b->instances[i], head_or_null->position, error);
+    for (size_t i = 0; i < b->instance_count && !code; i++) code = fold_refresh_at(b->instances[i], head_or_null, error);
   } else {
     code = read_alone(b, error);
   }

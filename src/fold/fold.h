@@ -31,9 +31,10 @@ void fold_close(fold_instance *instance); /* accepts NULL */
  * events and a history laid in. When it fails the instance is as before. */
 int fold_refresh(fold_instance *instance, annal_error *error);
 
-/* The same as of a position from 0: folds no event above it, so that several instances can be read as of one head. Going back to
- * an earlier position reads anew. A saved row that is newer is passed over. */
-int fold_refresh_at(fold_instance *instance, int64_t position, annal_error *error);
+/* The same as of a head that was taken before, from position 0 on: folds no event above it, and misses none up to it, so that several
+ * instances can be read as of one head, over whatever connections. With an empty id: as of a position that was seen. Going back to an
+ * earlier position reads anew. A saved row that is newer is passed over. */
+int fold_refresh_at(fold_instance *instance, const store_head_info *head, annal_error *error);
 
 /* Appends the view, canonical JSON: with `staged` events laid over the state, and checked against `shape`. */
 int fold_view(fold_instance *instance, base_buf *out, annal_error *error);

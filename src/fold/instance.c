@@ -213,19 +213,21 @@ static int fold_start(fold_instance *instance, const start *s, bool *unfit, anna
   return code;
 }
 
-static int read_events(fold_instance *instance, int64_t after, int64_t up_to, store_cursor **cursor, annal_error *error) {
-  annal_selection selection = {.size = sizeof selection,
-                               .streams = instance->streams.streams,
-                               .stream_count = instance->streams.count,
-                               .after = after,
-                               .before = up_to == FOLD_NO_BOUND ? 0 : up_to + 1};
-  return store_read(instance->context.store, &selection, cursor, error);
+/* Up to a head, or, without one, all there is. */
+static int read_events(fold_instance *instance, int64_t after, const store_head_info *head, store_cursor **cursor,
+                       annal_error *error) {
+  annal_selection selection = {
+      .size = sizeof selection, .streams = instance->streams.streams, .stream_count = instance->streams.count, .after = after};
+  return head ? store_read_up_to(instance->context.store, &selection, head, cursor, error)
+              : store_read(instance->context.store, &selection, cursor, error);
 }
 
-static int read_from_first(fold_instance *instance, int64_t up_to, annal_error *error) {
-  start s = {.up_to = up_to};
+static int64_t bound_of(const store_head_info *head) { return head ? head->position : FOLD_NO_BOUND; }
+
+static int read_from_first(fold_instance *instance, const store_head_info *head, annal_error *error) {
+  start s = {.up_to = bound_of(head)};
   bool unfit = false;
-  int code = read_events(instance, 0, up_to, &s.cursor, error);
+  int code = read_events(instance, 0, head, &s.cursor, error);
   if (!code) code = fold_start(instance, &s, &unfit, error);
   store_cursor_close(s.cursor);
   return code;
@@ -243,14 +245,14 @@ static int read_on(fold_instance *instance, start *s, bool *done, annal_error *e
 }
 
 /* Reads for the first time: from the saved row where there is one by the same code, and none that is newer than is asked for. */
-static int read_saved(fold_instance *instance, int64_t up_to, bool *done, annal_error *error) {
-  start s = {.up_to = up_to};
+static int read_saved(fold_instance *instance, const store_head_info *head, bool *done, annal_error *error) {
+  start s = {.up_to = bound_of(head)};
   store_row row;
   const script_projection *projection = instance->projection;
   int code = store_read_row(instance->context.store, projection->name, projection->fingerprint, instance->id,
-                            instance->streams.streams, instance->streams.count, &row, &s.cursor, error);
+                            instance->streams.streams, instance->streams.count, head, &row, &s.cursor, error);
   if (code) return code;
-  if (row.position > up_to) {
+  if (row.position > s.up_to) {
     store_cursor_close(s.cursor);
     return ANNAL_OK;
   }
@@ -270,7 +272,8 @@ static int read_saved(fold_instance *instance, int64_t up_to, bool *done, annal_
   return code;
 }
 
-static int refresh(fold_instance *instance, int64_t up_to, annal_error *error) {
+static int refresh(fold_instance *instance, const store_head_info *head, annal_error *error) {
+  int64_t up_to = bound_of(head);
   bool done = false;
   int code = ANNAL_OK;
   bool goes_on = instance->is_read && !instance->is_history && instance->position > 0 && instance->position <= up_to;
@@ -280,17 +283,19 @@ static int refresh(fold_instance *instance, int64_t up_to, annal_error *error) {
                .size = instance->state.size,
                .position = instance->position,
                .event_id = instance->latest_event_id};
-    code = read_events(instance, instance->position - 1, up_to, &s.cursor, error);
+    code = read_events(instance, instance->position - 1, head, &s.cursor, error);
     if (!code) code = read_on(instance, &s, &done, error);
   } else if (instance->use_saved) {
-    code = read_saved(instance, up_to, &done, error);
+    code = read_saved(instance, head, &done, error);
   }
-  return code || done ? code : read_from_first(instance, up_to, error);
+  return code || done ? code : read_from_first(instance, head, error);
 }
 
-int fold_refresh(fold_instance *instance, annal_error *error) { return refresh(instance, FOLD_NO_BOUND, error); }
+int fold_refresh(fold_instance *instance, annal_error *error) { return refresh(instance, NULL, error); }
 
-int fold_refresh_at(fold_instance *instance, int64_t position, annal_error *error) { return refresh(instance, position, error); }
+int fold_refresh_at(fold_instance *instance, const store_head_info *head, annal_error *error) {
+  return refresh(instance, head, error);
+}
 
 static int read_once(fold_instance *instance, annal_error *error) {
   return instance->is_read ? ANNAL_OK : fold_refresh(instance, error);

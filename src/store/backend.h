@@ -65,7 +65,7 @@ typedef struct store_backend {
   int (*read_correlated)(store *s, const annal_selection *selection, const char *correlation_id, const store_reach *reach,
                          store_cursor **cursor, annal_error *error);
   int (*read_row)(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
-                  size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
+                  size_t stream_count, const store_reach *reach, store_row *row, store_cursor **cursor, annal_error *error);
   /* NULL where there can be no table of the original's. */
   int (*read_foreign)(store *s, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error);
   /* The head, and what there is of an event (STORE_SAME for position 0), in one snapshot. */

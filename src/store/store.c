@@ -241,11 +241,10 @@ static int resolve_streams(store *s, annal_stream *streams, size_t count, store_
 }
 
 /* correlation_id NULL: all of what is selected. */
-static int read_selected(store *s, const annal_selection *selection, const char *correlation_id, store_cursor **cursor,
-                         annal_error *error) {
+static int read_with(store *s, const annal_selection *selection, const char *correlation_id, store_reach reach,
+                     store_cursor **cursor, annal_error *error) {
   *cursor = NULL;
   annal_selection resolved = *selection;
-  store_reach reach = {.patient = true};
   int result = store_check_own(s, error);
   if (!result) result = store_check_streams(selection->streams, selection->stream_count, false, error);
   if (!result) result = resolve_place(s, selection->after_id, &resolved.after, "after", error);
@@ -270,7 +269,7 @@ static int read_selected(store *s, const annal_selection *selection, const char 
 }
 
 int store_read(store *s, const annal_selection *selection, store_cursor **cursor, annal_error *error) {
-  return read_selected(s, selection, NULL, cursor, error);
+  return read_with(s, selection, NULL, (store_reach){.patient = true}, cursor, error);
 }
 
 int store_read_correlated(store *s, const annal_selection *selection, const char *correlation_id, store_cursor **cursor,
@@ -279,7 +278,16 @@ int store_read_correlated(store *s, const annal_selection *selection, const char
   if (selection->stream_count > 1)
     return error_set(error, ANNAL_MISUSE, "streams", "a read within a correlation takes one stream at most");
   int result = text_check(correlation_id, 1, LIMIT_VALUE_BYTES, "correlation id", error);
-  return result ? result : read_selected(s, selection, correlation_id, cursor, error);
+  return result ? result : read_with(s, selection, correlation_id, (store_reach){.patient = true}, cursor, error);
+}
+ cursor, error);
+}
+
+int store_read_up_to(store *s, const annal_selection *selection, const store_head_info *head, store_cursor **cursor,
+                     annal_error *error) {
+  annal_selection bounded = *selection;
+  bounded.before = head->position + 1;
+  return read_with(s, &bounded, NULL, (store_reach){.up_to = *head, .patient = true}, cursor, error);
 }
 
 int store_read_foreign(store *s, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error) {
@@ -322,12 +330,15 @@ int store_put_rows(store *s, const store_row *rows, size_t count, store_status *
 }
 
 int store_read_row(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
-                   size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error) {
+                   size_t stream_count, const store_head_info *head_or_null, store_row *row, store_cursor **cursor,
+                   annal_error *error) {
   *cursor = NULL;
   *row = (store_row){0};
+  store_reach reach = {.patient = true};
+  if (head_or_null) reach.up_to = *head_or_null;
   int result = store_check_own(s, error);
   if (!result) result = store_check_streams(streams, stream_count, false, error);
-  if (!result) result = s->backend->read_row(s, type, fingerprint, id, streams, stream_count, row, cursor, error);
+  if (!result) result = s->backend->read_row(s, type, fingerprint, id, streams, stream_count, &reach, row, cursor, error);
   if (!result) (*cursor)->owner = s->owner;
   return result;
 }

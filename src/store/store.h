@@ -89,6 +89,11 @@ int store_read(store *s, const annal_selection *selection, store_cursor **cursor
  * where the store has one (it is made when the store is next opened by somebody who may). With one stream at most. */
 int store_read_correlated(store *s, const annal_selection *selection, const char *correlation_id, store_cursor **cursor,
                           annal_error *error);
+/* The same up to a head that was taken before, and no further. The server that answers proves that it has that head's event, so that
+ * what is read is all there is up to it, whichever server showed the head; `unavailable` where none has it in time, or another event
+ * has taken its place. An empty id: whichever event stands at its position, which must have been seen. */
+int store_read_up_to(store *s, const annal_selection *selection, const store_head_info *head, store_cursor **cursor,
+                     annal_error *error);
 int store_cursor_next(store_cursor *cursor, store_page *page, annal_error *error);
 void store_cursor_close(store_cursor *cursor); /* accepts NULL */
 
@@ -147,9 +152,11 @@ int store_put_rows(store *s, const store_row *rows, size_t count, store_status *
 
 /* One snapshot, one round trip: the row of (type, fingerprint, id), if there is one, and the events of `streams` from its
  * position on (inclusive: the first should bear its latest_event_id; the caller checks), or from the first event without a row.
- * *row is zeroed (position 0) when there is none, and borrowed until the cursor is closed. */
+ * *row is zeroed (position 0) when there is none, and borrowed until the cursor is closed. `head_or_null`: the snapshot contains
+ * that head, as for store_read_up_to; row and events may lie beyond it. */
 int store_read_row(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
-                   size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
+                   size_t stream_count, const store_head_info *head_or_null, store_row *row, store_cursor **cursor,
+                   annal_error *error);
 
 typedef struct store_query {
   const char *type;

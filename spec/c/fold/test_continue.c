@@ -165,7 +165,7 @@ static void try_past(place *p, const char *projection, int trial) {
     fold_instance *fresh = instance_of(p, projection, id, pick(2));
     fold_instance *both[] = {steady, fresh};
     for (int i = 0; i < 2; i++) {
-      expect_ok(fold_refresh_at(both[i], positions[step], &error), &error);
+      expect_ok(fold_refresh_at(both[i], &(store_head_info){.position = positions[step]}, &error), &error);
       char *view = view_text(p, both[i]);
       expect_same(view, views[step], trial, step);
       free(view);

@@ -193,7 +193,7 @@ static void a_row_is_found_by_its_key(void **state) {
   annal_stream stream = {TYPES("A")};
   store_row row;
   store_cursor *cursor;
-  assert_ok(store_read_row(f->store, "T", "f1", "a", &stream, 1, &row, &cursor, &test_error));
+  assert_ok(store_read_row(f->store, "T", "f1", "a", &stream, 1, NULL, &row, &cursor, &test_error));
   store_cursor_close(cursor);
   char plan[8192];
   explain_last(f, plan, sizeof plan);

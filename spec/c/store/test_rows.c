@@ -104,7 +104,7 @@ static void a_row_comes_with_the_events_from_its_own_on(void **state) {
   store_row row;
   store_cursor *cursor;
   store_page page;
-  assert_ok(store_read_row(f->store, "CART", "f1", "odd", &stream, 1, &row, &cursor, &test_error));
+  assert_ok(store_read_row(f->store, "CART", "f1", "odd", &stream, 1, NULL, &row, &cursor, &test_error));
   assert_string_equal(row.type, "CART");
   assert_string_equal(row.fingerprint, "f1");
   assert_string_equal(row.id, "odd");
@@ -135,7 +135,7 @@ static void without_a_row_events_come_from_the_first_on(void **state) {
     store_cursor *cursor;
     store_page page;
     const char *asked[3][3] = {{"CART", "f2", "odd"}, {"OTHER", "f1", "odd"}, {"CART", "f1", "none"}};
-    assert_ok(store_read_row(f->store, asked[i][0], asked[i][1], asked[i][2], streams, 2, &row, &cursor, &test_error));
+    assert_ok(store_read_row(f->store, asked[i][0], asked[i][1], asked[i][2], streams, 2, NULL, &row, &cursor, &test_error));
     assert_int_equal(row.position, 0);
     assert_null(row.data);
     assert_ok(store_cursor_next(cursor, &page, &test_error));

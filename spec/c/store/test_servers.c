@@ -269,6 +269,81 @@ static void a_place_that_was_found_is_there_for_the_page(void **state) {
   }
 }
 
+/* Reads events up to the head, or a row (saved at position 3, on both servers) and the events from there on. */
+static int read_up_to(const store_head_info *head, bool with_row, int64_t *count, int64_t *last, annal_error *error) {
+  annal_stream all = {.all = true};
+  annal_selection selection = {.size = sizeof selection, .streams = &all, .stream_count = 1};
+  store_cursor *cursor = NULL;
+  store_page page = {0};
+  store_row row;
+  *count = *last = 0;
+  int code = with_row ? store_read_row(sc.s, "T", "f", "a", &all, 1, head, &row, &cursor, error)
+                      : store_read_up_to(sc.s, &selection, head, &cursor, error);
+  if (!code && with_row) assert_int_equal(row.position, 3);
+  while (!code && (code = store_cursor_next(cursor, &page, error)) == 0 && page.count)
+    for (size_t i = 0; i < page.count; i++, ++*count) *last = page.events[i].position;
+  store_cursor_close(cursor);
+  return code;
+}
+
+static void fill_both_with_a_row(int fresh, int lagging) {
+  static const char *const row = "insert into views (type, fingerprint, id, state, data, position, latest_event_id, created_at, "
+                                 "updated_at) values ('T', 'f', 'a', '1', '1', 3, 'e3', now(), now())";
+  fill(sc.fresh, "e", 1, fresh);
+  fill(sc.lagging, "e", 1, lagging);
+  run(sc.fresh, row);
+  run(sc.lagging, row);
+}
+
+static void what_is_read_up_to_a_head_is_all_of_it(void **state) {
+  (void)state;
+  fill_both_with_a_row(30, 5);
+  statements_each = 1;
+  for (unsigned turn = 0; turn < 12; turn++) {
+    store_head_info head;
+    int64_t count, last;
+    bool with_row = turn % 2;
+    go(BY_TURNS);
+    atomic_store(&connections, turn / 2);
+    assert_ok(store_head(sc.s, &head, &test_error));
+    assert_ok(read_up_to(&head, with_row, &count, &last, &test_error));
+    if (with_row) assert_true(last >= head.position);
+    else assert_int_equal(last, head.position);
+    assert_int_equal(count, with_row ? last - 2 : last);
+  }
+}
+
+static void a_read_up_to_a_head_waits_for_a_server_that_lags(void **state) {
+  (void)state;
+  fill_both_with_a_row(30, 5);
+  for (int with_row = 0; with_row < 2; with_row++) {
+    static int missing[2][2] = {{6, 20}, {21, 30}};
+    store_head_info head = {.position = missing[with_row][1]};
+    int64_t count, last;
+    snprintf(head.id, sizeof head.id, "e%lld", (long long)head.position);
+    go(TO_LAGGING);
+    assert_int_equal(pthread_create(&catching_up, NULL, catch_up_soon, missing[with_row]), 0);
+    int code = read_up_to(&head, with_row, &count, &last, &test_error);
+    pthread_join(catching_up, NULL);
+    assert_ok(code);
+    assert_int_equal(last, head.position);
+  }
+}
+
+static void a_head_of_another_history_is_not_read_up_to(void **state) {
+  (void)state;
+  fill_both_with_a_row(30, 5);
+  fill(sc.lagging, "other", 6, 40);
+  go(TO_LAGGING);
+  for (int with_row = 0; with_row < 2; with_row++) {
+    int64_t count, last;
+    assert_fails(read_up_to(&(store_head_info){.position = 30, .id = "e30"}, with_row, &count, &last, &test_error),
+                 ANNAL_UNAVAILABLE, "read again");
+    assert_ok(read_up_to(&(store_head_info){.position = 30}, with_row, &count, &last, &test_error));
+    assert_int_equal(last, with_row ? 40 : 30);
+  }
+}
+
 /* ---- Followers -------------------------------------------------------------------------------------------------------------- */
 
 static store_follower *follow(const annal_selection *selection) {
@@ -526,6 +601,9 @@ int main(void) {
       TEST(a_read_ends_where_no_server_has_the_rest),
       TEST(a_read_does_not_mix_histories),
       TEST(a_place_that_was_found_is_there_for_the_page),
+      TEST(what_is_read_up_to_a_head_is_all_of_it),
+      TEST(a_read_up_to_a_head_waits_for_a_server_that_lags),
+      TEST(a_head_of_another_history_is_not_read_up_to),
       TEST(a_follower_waits_for_a_server_that_lags),
       TEST(a_filtered_follower_goes_no_further_than_its_page),
       TEST(another_history_is_a_conflict),

@@ -671,7 +671,7 @@ static void statements_are_prepared_once(void **state) {
         .type = "T", .fingerprint = "f", .id = "i", .data = "1", .data_size = 1, .position = i + 1, .latest_event_id = id};
     assert_ok(store_put_rows(f->store, &row, 1, NULL, &test_error));
     store_cursor *cursor;
-    assert_ok(store_read_row(f->store, "T", "f", "i", &stream, 1, &row, &cursor, &test_error));
+    assert_ok(store_read_row(f->store, "T", "f", "i", &stream, 1, NULL, &row, &cursor, &test_error));
     store_cursor_close(cursor);
     ids_of_stream(f, stream);
     head_of(f);
@@ -737,7 +737,7 @@ static int do_everything(fixture *f, annal_error *error) {
                    .position = 2,
                    .latest_event_id = "b"};
   if (!result) result = store_put_rows(s, &row, 1, NULL, error);
-  if (!result) result = store_read_row(s, "T", "f", "i", streams, 2, &row, &cursor, error);
+  if (!result) result = store_read_row(s, "T", "f", "i", streams, 2, NULL, &row, &cursor, error);
   store_cursor_close(cursor);
   int count = 0;
   store_query asked = {.type = "T", .fingerprint = "f", .data = streams[1].data, .data_count = 1};

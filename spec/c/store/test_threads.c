@@ -156,7 +156,7 @@ static void *put_row(void *context) {
     if (result) note(w, result, &error);
     annal_stream stream = {.all = true};
     store_cursor *cursor;
-    result = store_read_row(w->f->store, "CART", "f1", "one", &stream, 1, &row, &cursor, &error);
+    result = store_read_row(w->f->store, "CART", "f1", "one", &stream, 1, NULL, &row, &cursor, &error);
     if (result) note(w, result, &error);
     else if (row.position < w->positions[round - 1]) w->failures++; /* backwards */
     if (!result && round < ROUNDS) w->positions[round] = row.position;

@@ -15,20 +15,21 @@ typedef struct pg_cursor {
   size_t stream_count;
   char *correlation; /* owned; NULL: none was asked for */
   bool reverse;
-  bool over;         /* no page comes after the one in hand */
-  bool begun;        /* the first page was handed out */
-  int64_t after;     /* the next page begins above … */
-  int64_t up_to;     /* … and ends here; 0: no bound */
-  bool bounded;      /* up_to lies at or below the head as it was when the read began */
-  store_reach reach; /* what the next page must contain: the event that was handed out last, and up_to where `bounded` */
-  bool proves;       /* the page under way says whether it does */
-  uint64_t left;     /* events still wanted */
-  pg_call call;      /* of the page under way; its interrupts are those there had been when the cursor was made */
-  int page_rows;     /* asked for in that page */
-  pg_conn *conn;     /* where it was asked for; NULL: nowhere */
-  bool asked;        /* it is under way, or fetched */
-  bool fetching;     /* the pool is at it; under pool_lock */
-  bool fetched;      /* `ready` and `ready_code` hold the answer; under pool_lock while asked */
+  bool over;              /* no page comes after the one in hand */
+  bool begun;             /* the first page was handed out */
+  int64_t after;          /* the next page begins above … */
+  int64_t up_to;          /* … and ends here; 0: no bound */
+  bool bounded;           /* up_to lies at or below the head as it was when the read began */
+  store_reach reach;      /* what the next page must contain: the event that was handed out last, and up_to where `bounded` */
+  bool proves;            /* the page under way says whether it does */
+  uint64_t left;          /* events still wanted */
+  pg_call call;           /* of the page under way; its interrupts are those there had been when the cursor was made */
+  int page_rows;          /* asked for in that page */
+  const query *row_query; /* asks for a row and the first page, in its place; else NULL */
+  pg_conn *conn;          /* where it was asked for; NULL: nowhere */
+  bool asked;             /* it is under way, or fetched */
+  bool fetching;          /* the pool is at it; under pool_lock */
+  bool fetched;           /* `ready` and `ready_code` hold the answer; under pool_lock while asked */
   PGresult *ready;
   int ready_code;
   annal_error ready_error;

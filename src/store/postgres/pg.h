@@ -260,7 +260,7 @@ int pg_read(store *base, const annal_selection *selection, const store_reach *re
 int pg_read_correlated(store *base, const annal_selection *selection, const char *correlation_id, const store_reach *reach,
                        store_cursor **cursor, annal_error *error);
 int pg_read_row(store *base, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
-                size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error);
+                size_t stream_count, const store_reach *reach, store_row *row, store_cursor **cursor, annal_error *error);
 int pg_look(store *base, const store_head_info *place, store_head_info *head, store_sight *sight,
             annal_error *error); /* watch.c */
 int pg_watch_open(store *base, store_watch **watch, annal_error *error);

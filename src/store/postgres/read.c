@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/text.h"
+#include <stdio.h>
 #include <string.h>
 
 enum { EVENT_COLUMNS = 7, LARGE_FIRST_PAGE = 16 };
@@ -118,16 +119,31 @@ static void add_head(base_buf *columns, const pg_cursor *c) {
   buf_text(columns, " h order by h.position desc limit 1)");
 }
 
-static void add_reach(query *q, const pg_cursor *c, bool head) {
-  const pg_word own[] = {{"more", head ? ", null::int8" : ""}, {NULL, NULL}};
+/* `more`: columns beyond those of an event. */
+static void add_reach(base_buf *sql, query *q, const pg_cursor *c, const char *more) {
+  char places[2][24];
   query_bind_int(q, c->reach.seen.position);
+  snprintf(places[0], sizeof places[0], "$%zu", q->count);
   query_bind_int(q, c->reach.up_to.position);
-  pg_render(&q->sql, &c->s->names, own, "reach.sql");
-  query_text(q, "(");
+  snprintf(places[1], sizeof places[1], "$%zu", q->count);
+  const pg_word own[] = {{"seen", places[0]}, {"up_to", places[1]}, {"more", more}, {NULL, NULL}};
+  pg_render(sql, &c->s->names, own, "reach.sql");
+}
+
+static bool has_reach(const pg_cursor *c) { return c->reach.seen.position > 0 || c->reach.up_to.position > 0; }
+
+static int send_row_query(pg_cursor *c, pg_conn *conn, annal_error *error) {
+  pg_params params;
+  pg_params_init(&params, c->s->base.env);
+  pg_params_query(&params, c->row_query);
+  int code = pg_send(c->s, conn, c->row_query->sql.bytes, &params, &c->call, error);
+  pg_params_free(&params);
+  return code;
 }
 
 /* The statement for the page that comes next. */
 static int send_page(pg_cursor *c, pg_conn *conn, annal_error *error) {
+  if (c->row_query) return send_row_query(c, conn, error);
   int rows = rows_of_page(c);
   bool head = wants_head(c, rows);
   base_buf columns, table;
@@ -141,9 +157,10 @@ static int send_page(pg_cursor *c, pg_conn *conn, annal_error *error) {
   pg_params params;
   pg_params_init(&params, c->s->base.env);
   q.failed |= columns.failed || table.failed;
-  c->proves = c->reach.seen.position > 0 || c->reach.up_to.position > 0;
+  c->proves = has_reach(c);
   if (!q.failed) {
-    if (c->proves) add_reach(&q, c, head);
+    if (c->proves) add_reach(&q.sql, &q, c, head ? ", null::int8" : "");
+    if (c->proves) query_text(&q, "(");
     query_select_events(&q, columns.bytes, table.bytes, c->streams, c->stream_count, c->after, c->up_to, (uint64_t)rows,
                         c->reverse);
     if (c->proves) query_text(&q, ")");
@@ -455,8 +472,9 @@ int pg_read_correlated(store *base, const annal_selection *selection, const char
 
 /* One statement: the row, if there is one, padded to the columns of an event; then the events from its position on. */
 static int build_read_row(pg_cursor *c, query *q, const char *type, const char *fingerprint, const char *id) {
-  base_buf columns, table;
+  base_buf columns, table, reach;
   buf_init(&columns, c->s->base.env);
+  buf_init(&reach, c->s->base.env);
   buf_init(&table, c->s->base.env);
   query_begin(c, q);
   buf_text(&columns, PG_EVENT_COLUMNS ", null::timestamptz");
@@ -466,7 +484,11 @@ static int build_read_row(pg_cursor *c, query *q, const char *type, const char *
   query_bind_text(q, type);
   query_bind_text(q, fingerprint);
   query_bind_text(q, id);
-  pg_render(&q->sql, &c->s->names, NULL, "read_row.sql");
+  c->proves = has_reach(c);
+  if (c->proves) add_reach(&reach, q, c, ", null::timestamptz, null::int8");
+  q->failed |= reach.failed;
+  const pg_word own[] = {{"reach", reach.bytes ? reach.bytes : ""}, {NULL, NULL}};
+  pg_render(&q->sql, &c->s->names, own, "read_row.sql");
   q->failed |= columns.failed || table.failed || q->sql.failed;
   if (!q->failed) {
     q->after_sql = "coalesce((select r.position from r), 1) - 1";
@@ -476,58 +498,46 @@ static int build_read_row(pg_cursor *c, query *q, const char *type, const char *
   }
   buf_free(&columns);
   buf_free(&table);
+  buf_free(&reach);
   return q->failed;
 }
 
 /* The row among the results stands out by its lack of a type. */
-static bool take_row(const PGresult *result, const char *type, const char *fingerprint, const char *id, store_row *row) {
-  if (PQntuples(result) == 0 || !PQgetisnull(result, 0, 2)) return false;
+static bool take_row(const PGresult *result, int at, const char *type, const char *fingerprint, const char *id, store_row *row) {
+  if (PQntuples(result) <= at || !PQgetisnull(result, at, 2)) return false;
   *row = (store_row){.type = type,
                      .fingerprint = fingerprint,
                      .id = id,
-                     .position = pg_int(result, 0, 0),
-                     .latest_event_id = PQgetvalue(result, 0, 1),
-                     .data = PQgetvalue(result, 0, 4),
-                     .data_size = (size_t)PQgetlength(result, 0, 4),
-                     .state = pg_text(result, 0, 5),
-                     .state_size = (size_t)PQgetlength(result, 0, 5),
-                     .created_at = pg_time(result, 0, 6),
-                     .updated_at = pg_time(result, 0, 7)};
+                     .position = pg_int(result, at, 0),
+                     .latest_event_id = PQgetvalue(result, at, 1),
+                     .data = PQgetvalue(result, at, 4),
+                     .data_size = (size_t)PQgetlength(result, at, 4),
+                     .state = pg_text(result, at, 5),
+                     .state_size = (size_t)PQgetlength(result, at, 5),
+                     .created_at = pg_time(result, at, 6),
+                     .updated_at = pg_time(result, at, 7)};
   return true;
 }
 
-static int run_read_row(pg_cursor *c, const query *q, PGresult **result, annal_error *error) {
-  int code = ANNAL_OK;
-  bool again = true;
-  for (int attempt = 0; attempt < 2 && again; attempt++) {
-    pg_params params;
-    pg_params_init(&params, c->s->base.env);
-    pg_params_query(&params, q);
-    code = pg_acquire(c->s, &c->call, &c->conn, error);
-    if (!code) {
-      code = pg_query(c->s, c->conn, q->sql.bytes, &params, &c->call, result, error);
-      again = code && may_ask_again(c, error);
-      if (code) give_back(c);
-    } else {
-      again = false;
-    }
-    pg_params_free(&params);
-  }
-  return code;
-}
-
 int pg_read_row(store *base, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
-                size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error) {
+                size_t stream_count, const store_reach *reach, store_row *row, store_cursor **cursor, annal_error *error) {
   pg_store *s = (pg_store *)base;
   pg_cursor *c = cursor_new(s, streams, stream_count);
   if (!c) return error_memory(error);
   query q;
   PGresult *result = NULL;
-  int code = build_read_row(c, &q, type, fingerprint, id) ? error_memory(error) : run_read_row(c, &q, &result, error);
+  if (reach) c->reach = *reach;
+  int code = build_read_row(c, &q, type, fingerprint, id) ? error_memory(error) : ANNAL_OK;
+  c->row_query = &q;
+  if (!code) code = next_page(c, &result, error);
+  c->row_query = NULL;
   query_free(&q);
   if (!code) {
-    int first = take_row(result, type, fingerprint, id, row);
-    if (first) c->after = row->position > 0 ? row->position - 1 : 0;
+    int first = c->proves ? 1 : 0;
+    if (take_row(result, first, type, fingerprint, id, row)) {
+      c->after = row->position > 0 ? row->position - 1 : 0;
+      first++;
+    }
     code = take_page(c, result, first, EVENT_COLUMNS + 1);
     if (code) {
       PQclear(result);

@@ -378,7 +378,8 @@ static int read_row_and_page(sqlite_cursor *c, sqlite_conn *conn, const char *ty
 }
 
 int sqlite_read_row(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
-                    size_t stream_count, store_row *row, store_cursor **cursor, annal_error *error) {
+                    size_t stream_count, const store_reach *reach, store_row *row, store_cursor **cursor, annal_error *error) {
+  (void)reach;
   sqlite_store *self = (sqlite_store *)s;
   sqlite_cursor *c = new_cursor(self, streams, stream_count);
   if (!c) return error_memory(error);
