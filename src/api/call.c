@@ -296,9 +296,11 @@ static int try_once(call *c, annal_error *error) {
 
 /* ---- Until it is not overtaken ------------------------------------------------------------------------------------------- */
 
-/* By chance, so that those who were overtaken together do not come back together. */
-static void wait_a_while(unsigned times) {
-  int64_t now = base_monotonic();
+void handle_wait_a_while(const void *who, unsigned tries) {
+  struct {
+    int64_t now;
+    const void *self;
+  } seed = {base_monotonic(), who};
   unsigned char hash[HASH_BYTES];
   uint32_t chance;
   hash_bytes(&now, sizeof now, hash);
@@ -319,7 +321,7 @@ static int try_until_done(call *c, annal_error *error) {
     if (tries == LIMIT_CALL_TRIES)
       return error_set(error, ANNAL_CONFLICT, error->where, "%s was overtaken in each of %u tries: %s", c->command->name, tries,
                        error->message);
-    if (tries > 1) wait_a_while(tries - 1); /* by another process, or by a call that did not wait for its turn */
+    if (tries > 1) handle_wait_a_while(c, tries - 1); /* by another process, or by a call that did not wait for its turn */
   }
 }
 

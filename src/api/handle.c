@@ -21,6 +21,7 @@ int handle_open(const char *location, const annal_options *or_null, annal_store 
   reload_init(handle);
   turns_init(&handle->turns);
   pthread_mutex_init(&handle->watch_lock, NULL);
+  lanes_init(&handle->lanes);
   code = handle_copy_options(&handle->env, &given, &handle->options, &handle->options_memory, error);
   if (!code) code = store_open(&handle->env, location, &handle->options, &handle->store, error);
   if (!code) code = keeper_new(&handle->env, handle->store, &handle->keeper, error);
@@ -42,6 +43,7 @@ void handle_close(annal_store *handle) {
   ulid_destroy(&handle->ulid);
   turns_destroy(&handle->turns);
   pthread_mutex_destroy(&handle->watch_lock);
+  lanes_destroy(&handle->lanes);
   base_env env = handle->env;
   base_free(&env, handle->options_memory);
   base_free(&env, handle);

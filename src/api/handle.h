@@ -3,10 +3,12 @@
 #ifndef API_HANDLE_H
 #define API_HANDLE_H
 
+#include "api/lanes.h"
 #include "api/turns.h"
 #include "base/hash.h"
 #include "base/ulid.h"
 #include "fold/fold.h"
+#include "fold/inline.h"
 #include "fold/intake.h"
 #include "fold/keeper.h"
 #include "script/script.h"
@@ -42,6 +44,7 @@ struct annal_store {
   fold_keeper *keeper;
   pthread_mutex_t watch_lock;
   store_watch *watch; /* of annal_run_once, kept from call to call; NULL: none, or a call has it */
+  lanes lanes;        /* of saves that touch what is kept inline */
 };
 
 /* A selection of one stream that its caller did not call a stream (types = …, --type): the error speaks of `types` or `data.k` and
@@ -95,6 +98,7 @@ typedef struct handle_batch {
   annal_event *events; /* they live in `intake` */
   size_t count;
   bool was_stored; /* by an earlier save under the same ids; said by handle_store */
+  script_app *app; /* by which they were checked, retained; NULL: none */
   intake intake;
 } handle_batch;
 
@@ -110,6 +114,10 @@ int handle_prepare_by(annal_store *handle, script_app *app, const annal_event *e
 /* Stores what was prepared: positions and times are filled in. When the outcome is unknown (error->in_doubt) the ids of the batch
  * are those to save again. */
 int handle_store(annal_store *handle, handle_batch *batch, const annal_condition *or_null, annal_error *error);
+/* The same for a save as a store takes it, by a generation or NULL: every save goes this way. Rows of projections that are kept inline go
+ * with it; `guards` and `rows` of the save are filled in and taken back here. Errors, besides those of store_append: script, budget and
+ * invalid of what is kept inline, and then nothing is stored; conflict, where it was overtaken in each of LIMIT_CALL_TRIES. */
+int handle_append(annal_store *handle, script_app *app, store_save *save, annal_error *error);
 void handle_free_batch(handle_batch *batch);
 /* Room for what handle_add_events adds, to be taken before the events are stored: because then there must be no way left to say that
  * they are not. */
@@ -117,6 +125,21 @@ int handle_reserve_events(base_buf *out, const handle_batch *batch, annal_error 
 /* Appends the events as a JSON array; the ids as {"ids":[…]}. */
 void handle_add_events(base_buf *out, const handle_batch *batch);
 void handle_add_ids(base_buf *out, const handle_batch *batch);
+
+/* What a transaction's saves make of projections that are kept inline (inline.c). Folds are done when a save is staged, so that they
+ * hold no lock where nothing was sent yet; what is overtaken until the commit is `conflict` there. For one thread; the handle outlives
+ * it. */
+typedef struct handle_inline {
+  annal_store *handle;
+  script_app *app; /* retained; NULL: nothing is kept inline */
+  fold_inline in;
+} handle_inline;
+void handle_inline_begin(annal_store *handle, handle_inline *kept);
+void handle_inline_end(handle_inline *kept); /* accepts one that is zeroed; after the transaction's end */
+/* Before the save is staged; saves come in the order in which they are staged. After an error the transaction cannot be committed. */
+int handle_inline_stage(handle_inline *kept, const store_save *save, annal_error *error);
+/* Right before the commit. */
+int handle_inline_commit(handle_inline *kept, store_transaction *t, annal_error *error);
 
 /* ---- Commands (call.c) ------------------------------------------------------------------------------------------------- */
 
@@ -135,6 +158,10 @@ typedef struct handle_request {
  * not_found, invalid (arguments, or an event that does not fit), rejected, conflict (after LIMIT_CALL_TRIES), and those of the
  * scripts and the store. */
 int handle_call(annal_store *handle, const handle_request *request, handle_batch *stored, annal_error *error);
+
+/* Before the next try of what was overtaken `tries` times: by chance, so that those who were overtaken together do not come back
+ * together. `who` tells callers apart. */
+void handle_wait_a_while(const void *who, unsigned tries);
 
 /* Rows saved by hand: `misuse` for a type that the app declares; not_found when latest_event_id is not stored. */
 int handle_save_row(annal_store *handle, const char *type, const char *id, const char *data, size_t size,

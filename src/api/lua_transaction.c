@@ -14,12 +14,19 @@
 typedef struct lua_transaction {
   face_child head;
   store_transaction *transaction;
+  handle_inline kept;
+  bool failed; /* a save could not be folded, and `failure` says why: nothing of the transaction is committed */
+  annal_error failure;
   lua_Integer staged; /* length of that list */
   size_t rows;
   bool running; /* inside of its function */
 } lua_transaction;
 
-static void transaction_end(face_child *child) { store_transaction_end(((lua_transaction *)child)->transaction); }
+static void transaction_end(face_child *child) {
+  lua_transaction *self = (lua_transaction *)child;
+  store_transaction_end(self->transaction);
+  handle_inline_end(&self->kept);
+}
 
 /* The transaction of a method's self. A finalizer that runs in the middle of a call is not to change what that call reads. */
 static lua_transaction *transaction_of(lua_State *L) {
@@ -53,10 +60,14 @@ void face_stage(lua_State *L, int owner, int index, const annal_condition *or_nu
   lua_insert(L, -2);
   remember(L, owner, self); /* before it is staged: what is staged is borrowed from it */
   store_save save = {.events = batch->batch.events, .count = batch->batch.count, .condition = or_null};
-  if (store_transaction_stage(self->transaction, &save, &error)) {
-    self->staged -= 2; /* the next takes its places */
-    face_raise(L, &error);
+  int code = store_transaction_stage(self->transaction, &save, &error);
+  if (code) self->staged -= 2; /* the next takes its places */
+  if (!code && !self->failed) {
+    code = handle_inline_stage(&self->kept, &save, &error);
+    self->failed = code != ANNAL_OK;
+    if (code) self->failure = error;
   }
+  if (code) face_raise(L, &error);
 }
 
 static int transaction_save_projection(lua_State *L) {
@@ -311,8 +322,10 @@ static void commit(lua_State *L, int owner, lua_transaction *self) {
   face_scratch scratch = face_scratch_open(L);
   store_status *statuses = face_room(&scratch, self->rows, sizeof *statuses);
   bool was_stored;
-  annal_error error;
-  if (store_transaction_commit(self->transaction, statuses, &was_stored, &error)) raise_commit(L, owner, self, &error);
+  annal_error error = self->failure;
+  if (self->failed || handle_inline_commit(&self->kept, self->transaction, &error) ||
+      store_transaction_commit(self->transaction, statuses, &was_stored, &error))
+    raise_commit(L, owner, self, &error);
   place_all(L, owner, self, was_stored ? NULL : statuses);
   lua_settop(L, scratch.anchor - 1);
 }
@@ -338,6 +351,7 @@ int face_transaction(lua_State *L) {
   lua_newtable(L);
   lua_setiuservalue(L, 3, 2);
   if (store_begin(object->handle->store, &self->transaction, &error)) return face_raise(L, &error);
+  handle_inline_begin(object->handle, &self->kept);
   lua_pushcfunction(L, run_and_commit);
   lua_pushvalue(L, 3);
   lua_pushvalue(L, 2);

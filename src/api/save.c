@@ -56,8 +56,11 @@ static int take_in(script_state *state, const annal_event *events, size_t count,
 
 static int prepare(annal_store *handle, script_app *app, const annal_event *events, size_t count, bool takes_older,
                    handle_batch *batch, annal_error *error) {
-  *batch = (handle_batch){.env = &handle->env};
-  if (count == 0 || !events) return error_set(error, ANNAL_MISUSE, NULL, "there are no events to save");
+  *batch = (handle_batch){.env = &handle->env, .app = app ? script_retain(app) : NULL};
+  if (count == 0 || !events) {
+    handle_free_batch(batch);
+    return error_set(error, ANNAL_MISUSE, NULL, "there are no events to save");
+  }
   script_state *state = NULL;
   int code = intake_init(&batch->intake, &handle->env, count, error);
   batch->intake.identifiers = store_event_fields(handle->store);
@@ -98,13 +101,14 @@ int handle_store(annal_store *handle, handle_batch *batch, const annal_condition
   int code = or_null ? handle_sized(or_null, &condition, sizeof condition, "annal_condition", error) : ANNAL_OK;
   if (code) return code;
   store_save save = {.events = batch->events, .count = batch->count, .condition = or_null ? &condition : NULL};
-  code = store_append(handle->store, &save, error);
+  code = handle_append(handle, batch->app, &save, error);
   batch->was_stored = save.was_stored;
   return code;
 }
 
 void handle_free_batch(handle_batch *batch) {
   intake_free(&batch->intake);
+  script_release(batch->app);
   *batch = (handle_batch){0};
 }
 

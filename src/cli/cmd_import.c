@@ -137,7 +137,7 @@ static int save_once(import *m, size_t from, size_t to, annal_error *error) {
     event->created_at = m->events[i].created_at;
   }
   store_save save = {.events = batch.events, .count = to - from, .keep_created_at = m->timed};
-  failed = store_append(m->c->store->store, &save, error);
+  failed = handle_append(m->c->store, batch.app, &save, error);
   if (!failed) {
     *(save.was_stored ? &m->already : &m->stored) += save.count;
     take_time(m, &batch.events[save.count - 1]);

@@ -36,6 +36,16 @@ int fold_refresh(fold_instance *instance, annal_error *error);
  * earlier position reads anew. A saved row that is newer is passed over. */
 int fold_refresh_at(fold_instance *instance, const store_head_info *head, annal_error *error);
 
+/* Lays events over it that are about to be stored, as of what was read: those of its own streams alone, or where the projection says
+ * itself which are (`ids`), those of these that are. They were checked, bear ids and SCRIPT_NOT_STORED_YET. *last: the last one that
+ * counted, SIZE_MAX when none did. */
+int fold_lay(fold_instance *instance, const annal_event *events, size_t count, size_t *last, annal_error *error);
+
+/* The row of it, as it is with what is laid over it; position and latest_event_id are of what was read. It borrows from the instance,
+ * until that changes, and from `view`, on which the view is appended. Errors: those of fold_view; invalid where a declared field of the
+ * view is too long. */
+int fold_row(fold_instance *instance, base_buf *view, store_row *row, annal_error *error);
+
 /* Appends the view, canonical JSON: with `staged` events laid over the state, and checked against `shape`. */
 int fold_view(fold_instance *instance, base_buf *out, annal_error *error);
 

@@ -355,6 +355,31 @@ int fold_apply(fold_instance *instance, const annal_event *events, size_t count,
   return code;
 }
 
+int fold_lay(fold_instance *instance, const annal_event *events, size_t count, size_t *last, annal_error *error) {
+  *last = SIZE_MAX;
+  int code = read_once(instance, error);
+  if (code) return code;
+  base_buf state;
+  buf_init(&state, instance->context.env);
+  bool chooses = instance->projection->has_streams;
+  const base_buf *over = instance->is_staged ? &instance->staged : &instance->state;
+  fold_run run = {.bytes = over->bytes,
+                  .size = over->size,
+                  .out = &state,
+                  .source = {.events = events, .count = count, .up_to = FOLD_NO_BOUND},
+                  .only = chooses ? instance->streams.streams : NULL,
+                  .only_count = chooses ? instance->streams.count : 0};
+  code = run_in_state(instance, fold_run_events, &run, error);
+  for (size_t i = 0; !code && i < count; i++)
+    if (strcmp(events[i].id, run.event_id) == 0) *last = i;
+  if (!code && *last != SIZE_MAX) {
+    move_buffer(&instance->staged, &state);
+    instance->is_staged = instance->has_unstored = true;
+  }
+  buf_free(&state);
+  return code;
+}
+
 int fold_from_history(fold_instance *instance, const annal_event *events, size_t count, annal_error *error) {
   intake in;
   base_buf state;
@@ -405,27 +430,33 @@ static int check_saveable(fold_instance *instance, annal_error *error) {
   return code;
 }
 
-int fold_save(fold_instance *instance, store_status *status, annal_error *error) {
-  base_buf view;
-  buf_init(&view, instance->context.env);
-  int code = check_saveable(instance, error);
-  if (!code) code = fold_view(instance, &view, error);
-  if (!code) {
-    code = declared_check(store_view_fields(instance->context.store), view.bytes, view.size, error);
-    if (code) error_where_prefix(error, "view");
-  }
-  if (!code) {
-    store_row row = {.type = instance->projection->name,
+int fold_row(fold_instance *instance, base_buf *view, store_row *row, annal_error *error) {
+  size_t begin = view->size;
+  int code = fold_view(instance, view, error);
+  if (code) return code;
+  const char *data = view->bytes + begin;
+  code = declared_check(store_view_fields(instance->context.store), data, view->size - begin, error);
+  if (code) error_where_prefix(error, "view");
+  const base_buf *state = instance->is_staged ? &instance->staged : &instance->state;
+  *row = (store_row){.type = instance->projection->name,
                      .fingerprint = instance->projection->fingerprint,
                      .id = instance->id,
-                     .state = instance->state.bytes,
-                     .state_size = instance->state.size,
-                     .data = view.bytes,
-                     .data_size = view.size,
+                     .state = state->bytes,
+                     .state_size = state->size,
+                     .data = data,
+                     .data_size = view->size - begin,
                      .position = instance->position,
                      .latest_event_id = instance->latest_event_id};
-    code = store_put_rows(instance->context.store, &row, 1, status, error);
-  }
+  return code;
+}
+
+int fold_save(fold_instance *instance, store_status *status, annal_error *error) {
+  base_buf view;
+  store_row row;
+  buf_init(&view, instance->context.env);
+  int code = check_saveable(instance, error);
+  if (!code) code = fold_row(instance, &view, &row, error);
+  if (!code) code = store_put_rows(instance->context.store, &row, 1, status, error);
   buf_free(&view);
   return code;
 }

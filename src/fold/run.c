@@ -32,7 +32,7 @@ static int explain_event(const fold_run *run, const annal_event *event, annal_er
   char shown_id[96], shown_type[96], shown_instance[96], position[32] = "";
   int code = error->code;
   if (code != ANNAL_SCRIPT && code != ANNAL_BUDGET) return code;
-  if (event->position) snprintf(position, sizeof position, ", position %lld", (long long)event->position);
+  if (event->position > 0) snprintf(position, sizeof position, ", position %lld", (long long)event->position);
   return error_set(error, code, error->where, "%s \"%s\" at event %s (%s%s): %s", run->projection->name,
                    text_show(run->id, shown_instance), event->id ? text_show(event->id, shown_id) : "without id",
                    text_show(event->type, shown_type), position, error->message);

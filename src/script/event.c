@@ -35,6 +35,14 @@ static void push_decoded(lua_State *L, const annal_event *event, const char *nam
 /* [-0, +1, e] */
 static void push_text_or_nil(lua_State *L, const char *text) { lua_pushstring(L, text && text[0] ? text : NULL); }
 
+/* [-0, +0, e] */
+static int fail_not_stored_yet(lua_State *L, const char *name) {
+  return luaL_error(L,
+                    "event.%s is known only once the event is stored, and a projection with keep = \"inline\" is folded before: "
+                    "leave it out, or write keep = \"background\"",
+                    name);
+}
+
 /* [-0, +1, e] False when events have no such field. */
 static bool push_field(lua_State *L, const annal_event *event, const char *name) {
   char time[28];
@@ -43,6 +51,7 @@ static bool push_field(lua_State *L, const annal_event *event, const char *name)
   } else if (strcmp(name, "type") == 0) {
     lua_pushstring(L, event->type);
   } else if (strcmp(name, "position") == 0) {
+    if (event->position == SCRIPT_NOT_STORED_YET) return fail_not_stored_yet(L, name);
     if (event->position) lua_pushinteger(L, event->position);
     else lua_pushnil(L);
   } else if (strcmp(name, "version") == 0) {
@@ -52,6 +61,7 @@ static bool push_field(lua_State *L, const annal_event *event, const char *name)
   } else if (strcmp(name, "metadata") == 0) {
     push_decoded(L, event, name, event->metadata, event->metadata_size);
   } else if (strcmp(name, "created_at") == 0) {
+    if (event->position == SCRIPT_NOT_STORED_YET && !event->created_at) return fail_not_stored_yet(L, name);
     if (event->created_at) annal_time_text(event->created_at, time);
     push_text_or_nil(L, event->created_at ? time : NULL);
   } else {

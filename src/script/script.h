@@ -238,6 +238,9 @@ void script_push_projection(script_state *state, const script_projection *projec
  * (text), data, metadata; for staged events id, position, created_at may be absent. Each call makes a fresh one. Fields are
  * decoded when first looked at, so `event` must stay as it is until script_end_event; a look after that raises. */
 void script_push_event(script_state *state, const annal_event *event);
+/* The position of an event that is about to be stored: a look at it, or at created_at where that is 0, raises, because what a handler
+ * made of it now would differ from what it makes of the stored event. */
+#define SCRIPT_NOT_STORED_YET (-1)
 void script_end_event(script_state *state);
 
 #endif

@@ -31,7 +31,7 @@ bool script_is_older(const script_app *app, const char *type, int version) {
 /* `event "e17" (CART_CHECKED_OUT, position 17)`: what messages begin with. */
 static const char *name_event(const annal_event *event, char out[320]) {
   char id[96], type[96], position[32] = "";
-  if (event->position) snprintf(position, sizeof position, ", position %lld", (long long)event->position);
+  if (event->position > 0) snprintf(position, sizeof position, ", position %lld", (long long)event->position);
   bool has_id = event->id && event->id[0];
   snprintf(out, 320, "event %s%s%s (%s%s)", has_id ? "\"" : "", has_id ? text_show(event->id, id) : "without id",
            has_id ? "\"" : "", text_show(event->type, type), position);

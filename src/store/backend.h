@@ -104,6 +104,17 @@ int store_parse_location(const char *location, bool *postgres, const char **rest
 /* What is refused of a save before it is queued or staged (store.c). */
 int store_check_save(store *s, const store_save *save, annal_error *error);
 
+/* For a backend the guards of a save are streams of its condition, behind the caller's own (store.c). */
+typedef struct store_guarded {
+  const annal_condition *own; /* the caller's, or NULL */
+  annal_condition all;
+  annal_stream *streams; /* owned */
+} store_guarded;
+/* Puts the whole of it in the place of save->condition, until store_unguard. */
+int store_guard_save(store *s, store_save *save, store_guarded *guarded, annal_error *error);
+/* Says whether the save was overtaken; accepts one that is zeroed. `result`: of the append. */
+void store_unguard(store *s, store_save *save, store_guarded *guarded, int result);
+
 int store_add_field(store *s, store_fields *fields, const char *name, annal_error *error);
 void store_free_fields(store *s);
 

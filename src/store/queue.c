@@ -78,6 +78,7 @@ static struct timespec after_us(int64_t microseconds) {
 static size_t save_bytes(const store_save *save) {
   size_t bytes = 0;
   for (size_t i = 0; i < save->count; i++) bytes += save->events[i].data_size + save->events[i].metadata_size;
+  for (size_t i = 0; i < save->row_count; i++) bytes += save->rows[i].row.state_size + save->rows[i].row.data_size;
   return bytes;
 }
 

@@ -110,7 +110,7 @@ void store_interrupt(store *s) {
   s->backend->interrupt(s);
 }
 
-unsigned store_interrupts(store *s) { return atomic_load(&s->interrupts); }
+unsigned store_interrupts(const store *s) { return atomic_load(&s->interrupts); }
 
 /* ---- Declared fields --------------------------------------------------------------------------------------------------- */
 
@@ -189,11 +189,48 @@ int store_check_save(store *s, const store_save *save, annal_error *error) {
   return check_ids_differ(s, save, error);
 }
 
+int store_guard_save(store *s, store_save *save, store_guarded *guarded, annal_error *error) {
+  const annal_condition *own = save->condition;
+  size_t own_count = own ? own->stream_count : 0, count = own_count;
+  *guarded = (store_guarded){.own = own};
+  save->overtaken = false;
+  if (save->guard_count == 0) return ANNAL_OK;
+  for (size_t i = 0; i < save->guard_count; i++) count += save->guards[i].stream_count;
+  annal_stream *streams = base_calloc(s->env, count, sizeof *streams);
+  if (!streams) return error_memory(error);
+  for (size_t i = 0; i < own_count; i++) {
+    streams[i] = own->streams[i];
+    streams[i].after_id = store_condition_id(own, i);
+  }
+  annal_stream *next = streams + own_count;
+  for (size_t i = 0; i < save->guard_count; i++)
+    for (size_t j = 0; j < save->guards[i].stream_count; j++, next++) {
+      *next = save->guards[i].streams[j];
+      next->after_id = save->guards[i].after_id;
+    }
+  guarded->streams = streams;
+  guarded->all = (annal_condition){.size = sizeof guarded->all, .streams = streams, .stream_count = count};
+  save->condition = &guarded->all;
+  return ANNAL_OK;
+}
+
+void store_unguard(store *s, store_save *save, store_guarded *guarded, int result) {
+  if (!guarded->streams) return;
+  save->condition = guarded->own;
+  save->overtaken = result == ANNAL_CONFLICT && save->refused_stream >= (guarded->own ? guarded->own->stream_count : 0);
+  base_free(s->env, guarded->streams);
+  *guarded = (store_guarded){0};
+}
+
 int store_append(store *s, store_save *save, annal_error *error) {
-  save->was_stored = false;
+  store_guarded guarded;
+  save->was_stored = save->overtaken = false;
   int result = store_check_save(s, save, error);
+  if (!result) result = store_guard_save(s, save, &guarded, error);
   if (result) return result;
-  return queue_append(s, save, error);
+  result = queue_append(s, save, error);
+  store_unguard(s, save, &guarded, result);
+  return result;
 }
 
 /* ---- Reading ----------------------------------------------------------------------------------------------------------- */

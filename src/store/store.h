@@ -40,17 +40,55 @@ const store_fields *store_view_fields(const store *s);
 
 /* Ends what is under way with `unavailable` "interrupted". Async-signal-safe. */
 void store_interrupt(store *s);
-/* How often that was done: for whoever works long between two calls. */
-unsigned store_interrupts(store *s);
+/* How often that was done: who works long between two calls, or waits for something of their own, ends when there are more. */
+unsigned store_interrupts(const store *s);
 
 /* ---- Saving ------------------------------------------------------------------------------------------------------------ */
+
+/* One instance of a projection, as saved. */
+typedef struct store_row {
+  const char *type;
+  const char *fingerprint; /* "" for rows saved by hand */
+  const char *id;
+  const char *state; /* JSON; NULL for rows saved by hand */
+  size_t state_size;
+  const char *data; /* JSON: the view */
+  size_t data_size;
+  int64_t position; /* of latest_event_id */
+  const char *latest_event_id;
+  int64_t created_at; /* microseconds; out only */
+  int64_t updated_at;
+  bool stale; /* out only: made by other code than was asked for, or not as of all events that its set knows of */
+  const char *parked; /* out only, of sets that are kept: why its instance stands still (kept.h), and at which event; NULL: it does not */
+  const char *parked_event_id;
+} store_row;
+
+/* That nothing has come since an instance was read: an event of these streams above `after_id` (NULL: any) overtakes the save. */
+typedef struct store_guard {
+  const annal_stream *streams;
+  size_t stream_count;
+  const char *after_id;
+} store_guard;
+
+/* A row that is written with a save, in its transaction: an instance as its events leave it. It takes the place of any other, for
+ * under the lock of the append nothing can be newer. */
+typedef struct store_save_row {
+  store_row row; /* its position and latest_event_id are those of … */
+  size_t last;   /* … this event of the save */
+} store_save_row;
 
 typedef struct store_save {
   annal_event *events;              /* in: id, type, version, data, metadata; out: position and created_at as stored */
   size_t count;                     /* at least 1 */
   const annal_condition *condition; /* or NULL */
   bool keep_created_at;             /* import: created_at is given, must not step back, must not lie in the future */
-  bool was_stored;                  /* out: all the ids were stored before, with equal content; nothing new was written */
+  const store_guard *guards;        /* looked at after the condition; NULL: none */
+  size_t guard_count;
+  const store_save_row *rows; /* each instance once; NULL: none */
+  size_t row_count;
+  bool was_stored;       /* out: all the ids were stored before, with equal content; nothing new was written */
+  size_t refused_stream; /* out, with `conflict`: which of the condition's streams, those of the guards behind them; from 0 */
+  bool overtaken;        /* out, with `conflict`: it is a guard's, and the condition held */
 } store_save;
 
 /* Saves all events or none. An id that is stored with equal content (type, version, data, metadata) for all events: the stored
@@ -125,23 +163,6 @@ void store_follower_place(const store_follower *follower, store_head_info *place
 void store_follower_close(store_follower *follower); /* accepts NULL */
 
 /* ---- Rows of projections ----------------------------------------------------------------------------------------------- */
-
-typedef struct store_row {
-  const char *type;
-  const char *fingerprint; /* "" for rows saved by hand */
-  const char *id;
-  const char *state; /* JSON; NULL for rows saved by hand */
-  size_t state_size;
-  const char *data; /* JSON: the view */
-  size_t data_size;
-  int64_t position; /* of latest_event_id */
-  const char *latest_event_id;
-  int64_t created_at; /* microseconds; out only */
-  int64_t updated_at;
-  bool stale; /* out only: made by other code than was asked for, or not as of all events that its set knows of */
-  const char *parked; /* out only, of sets that are kept: why its instance stands still (kept.h), and at which event; NULL: it does not */
-  const char *parked_event_id;
-} store_row;
 
 typedef enum store_status { STORE_CREATED, STORE_UPDATED, STORE_SKIPPED } store_status;
 const char *store_status_name(store_status status); /* "created" … */

@@ -15,6 +15,7 @@ typedef struct staged_save {
   annal_condition condition;
   annal_stream *streams; /* owned */
   char latest_event_id[LIMIT_ID_BYTES + 1];
+  store_guarded guarded; /* during the commit */
 } staged_save;
 
 struct store_transaction {
@@ -247,6 +248,18 @@ int store_transaction_stage(store_transaction *t, const store_save *save, annal_
   return ANNAL_OK;
 }
 
+int store_transaction_stage_inline(store_transaction *t, size_t save, const store_guard *guards, size_t guard_count,
+                                   const store_save_row *rows, size_t row_count, annal_error *error) {
+  int code = check_open(t, error);
+  if (code) return code;
+  store_save *staged = &t->saves[save]->save;
+  staged->guards = guards;
+  staged->guard_count = guard_count;
+  staged->rows = rows;
+  staged->row_count = row_count;
+  return ANNAL_OK;
+}
+
 static char *copy_bytes(char **at, const char *bytes, size_t size) {
   char *copy = *at;
   memcpy(copy, bytes, size);
@@ -293,6 +306,12 @@ int store_judge_entries(const store_entry *entries, size_t count, bool *was_stor
     }
     *was_stored = *was_stored && entries[i].save->was_stored;
   }
+  /* Rows of later saves were made as if this one came now. */
+  for (size_t i = 0; i < count && !*was_stored; i++)
+    if (entries[i].save->was_stored && entries[i].save->guard_count > 0)
+      return error_set(error, ANNAL_CONFLICT, NULL,
+                       "the event \"%s\" was stored by somebody else while the transaction was under way",
+                       entries[i].save->events[0].id);
   return ANNAL_OK;
 }
 
@@ -307,6 +326,20 @@ static void forget_places(store_transaction *t) {
   }
 }
 
+static int guard_saves(store_transaction *t, store_entry *entries, annal_error *error) {
+  int code = ANNAL_OK;
+  for (size_t i = 0; i < t->save_count && !code; i++) {
+    code = store_guard_save(t->store, &t->saves[i]->save, &t->saves[i]->guarded, error);
+    entries[i].save = &t->saves[i]->save;
+  }
+  return code;
+}
+
+static void unguard_saves(store_transaction *t, const store_entry *entries) {
+  for (size_t i = 0; i < t->save_count; i++)
+    store_unguard(t->store, &t->saves[i]->save, &t->saves[i]->guarded, entries[i].result);
+}
+
 int store_transaction_commit(store_transaction *t, store_status *statuses, bool *was_stored, annal_error *error) {
   *was_stored = false;
   if (t->over && t->failure.code) {
@@ -317,8 +350,10 @@ int store_transaction_commit(store_transaction *t, store_status *statuses, bool 
   if (code) return code;
   store_entry *entries = base_calloc(t->store->env, t->save_count ? t->save_count : 1, sizeof *entries);
   if (!entries) return error_memory(error);
-  for (size_t i = 0; i < t->save_count; i++) entries[i].save = &t->saves[i]->save;
-  code = t->session->backend->commit(t->session, entries, t->save_count, t->rows, t->row_count, statuses, was_stored, error);
+  code = guard_saves(t, entries, error);
+  if (!code)
+    code = t->session->backend->commit(t->session, entries, t->save_count, t->rows, t->row_count, statuses, was_stored, error);
+  unguard_saves(t, entries);
   base_free(t->store->env, entries);
   t->over = true;
   if (!code) return ANNAL_OK;

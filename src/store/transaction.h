@@ -62,6 +62,10 @@ int store_transaction_execute(store_transaction *t, const char *sql, const store
 
 /* Stages a save. Its events stay borrowed until the end, and get positions and times by the commit; the condition is copied. */
 int store_transaction_stage(store_transaction *t, const store_save *save, annal_error *error);
+/* Guards and rows of the save that was staged as number `save`, from 0: borrowed until the commit has answered, which is `conflict` where
+ * a guard fails. Replaces those it had. */
+int store_transaction_stage_inline(store_transaction *t, size_t save, const store_guard *guards, size_t guard_count,
+                                   const store_save_row *rows, size_t row_count, annal_error *error);
 /* Stages a row of a projection, which is copied. */
 int store_transaction_stage_row(store_transaction *t, const store_row *row, annal_error *error);
 

@@ -193,7 +193,6 @@ local function check_streams(where, what, record, definition)
   if type(record.keep) ~= "string" or not keeps[record.keep] then
     fail(where, "%s: keep is \"live\", \"background\" or \"inline\", not %s", what, show(record.keep))
   end
-  if record.keep == "inline" then fail(where, "%s: this version of annal keeps no projection inline yet", what) end
   if record.keep ~= "live" and record.streams and not record.ids then
     fail(where, "%s: to keep a projection over streams, ids = function(event) … end has to say which instances an event is for",
       what)

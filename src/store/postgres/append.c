@@ -242,8 +242,11 @@ static int take_answer(const answers *given, size_t number, size_t *found, store
   switch (get_int(given, RESULTS, number)) {
   case STORED: take_stored(given, number, save); return ANNAL_OK;
   case WAS_STORED: take_found(given, found, save); return ANNAL_OK;
-  case CONFLICT: get_id(given, number, id); return store_fail_conflict(error, save->condition, at, id, position);
-  case CONFLICT_MISSING: return store_fail_conflict_missing(error, save->condition, at);
+  case CONFLICT:
+    save->refused_stream = at;
+    get_id(given, number, id);
+    return store_fail_conflict(error, save->condition, at, id, position);
+  case CONFLICT_MISSING: save->refused_stream = at; return store_fail_conflict_missing(error, save->condition, at);
   case OTHER_CONTENT: return store_fail_duplicate(error, &save->events[at], at, save->count, position);
   case PARTLY_STORED: return fail_partly(given, number, save, error);
   case TIME_BEFORE: return fail_time(given, number, save, true, error);
@@ -291,13 +294,13 @@ static int make_ready(pg_store *s, const pg_call *call, annal_error *error) {
 }
 
 /* One attempt. *unknown becomes true when it was sent and nobody can know what became of it. */
-static int attempt(pg_store *s, const pg_params *params, const pg_call *call, PGresult **result, bool *unknown,
+static int attempt(pg_store *s, const char *sql, const pg_params *params, const pg_call *call, PGresult **result, bool *unknown,
                    annal_error *error) {
   pg_conn *conn = &s->writer;
   int code = make_ready(s, call, error);
   if (code) return code;
   conn->submitted = false;
-  code = pg_query(s, conn, s->append_marked_sql ? s->append_marked_sql : s->append_sql, params, call, result, error);
+  code = pg_query(s, conn, sql, params, call, result, error);
   if (code && conn->submitted && pg_lost(conn)) *unknown = s->unsettled = true;
   if (code || PQresultStatus(*result) == PGRES_TUPLES_OK) return code;
   /* The answer to something else: somebody has spoken over this connection. What became of the append is asked over another. */
@@ -310,12 +313,12 @@ static int attempt(pg_store *s, const pg_params *params, const pg_call *call, PG
 
 /* Sends until there is an answer. An error of another kind after an attempt whose fate is unknown does not settle that one; the
  * content's own fault does, for it is met only where the ids were not found, and nothing is left that could store them. */
-static int send_until_known(pg_store *s, const pg_params *params, PGresult **result, annal_error *error) {
+static int send_until_known(pg_store *s, const char *sql, const pg_params *params, PGresult **result, annal_error *error) {
   pg_call call = pg_call_begin(s);
   bool unknown = false;
   int pause_ms = PG_RETRY_FIRST_MS, code;
   for (;;) {
-    code = attempt(s, params, &call, result, &unknown, error);
+    code = attempt(s, sql, params, &call, result, &unknown, error);
     if (!code || pg_is_content(error)) return code;
     bool again = pg_lost(&s->writer) ? error->retryable : unknown;
     if (!again || pg_interrupted(s, &call) || !pg_wait_before_retry(s, &call, &pause_ms)) break;
@@ -332,11 +335,19 @@ static int send_until_known(pg_store *s, const pg_params *params, PGresult **res
   return code;
 }
 
+/* The call, for saves with rows or without, in a transaction that is there or as one. */
+static const char *call_sql(const pg_store *s, bool with_rows, bool within) {
+  bool marked = s->append_marked_sql && !within;
+  if (with_rows) return marked ? s->append_rows_marked_sql : s->append_rows_sql;
+  return marked ? s->append_marked_sql : s->append_sql;
+}
+
 /* `within`: a connection with a transaction of the caller's, in which it is sent once; NULL: until it is known. */
 static int append_live(pg_store *s, pg_conn *within, const pg_call *call, store_entry **entries, size_t count,
                        const bool *flushes, annal_error *error) {
   event_arrays events = {0};
   stream_arrays streams = {0};
+  pg_save_rows rows;
   pg_params params;
   PGresult *result = NULL;
   pg_params_init(&params, s->base.env);
@@ -346,16 +357,18 @@ static int append_live(pg_store *s, pg_conn *within, const pg_call *call, store_
   pg_put32(lock_ms, s->lock_ms);
   pg_params_binary(&params, PG_INT4, s->lock_ms == PG_LOCK_MS_DEFAULT ? NULL : lock_ms, sizeof lock_ms);
   pg_params_clock(s, &params, clock);
+  const char *sql = call_sql(s, pg_save_rows_add(&rows, s->base.env, entries, count, &params), within != NULL);
   pg_put32(mark, s->mark);
   if (s->append_marked_sql && !within) pg_params_binary(&params, PG_INT4, mark, sizeof mark);
   int code = params.failed ? error_memory(error)
-             : within      ? pg_query(s, within, s->append_sql, &params, call, &result, error)
-                           : send_until_known(s, &params, &result, error);
+             : within      ? pg_query(s, within, sql, &params, call, &result, error)
+                           : send_until_known(s, sql, &params, &result, error);
   if (!code) code = take_answers(result, entries, count, error);
   PQclear(result);
   pg_params_free(&params);
   free_events(&events);
   free_streams(&streams);
+  pg_save_rows_free(&rows);
   return code;
 }
 
@@ -378,6 +391,7 @@ static int check_save(const pg_store *s, const store_save *save, annal_error *er
       if (code) return code;
     }
   }
+  for (size_t i = 0; i < save->row_count; i++) bytes += save->rows[i].row.state_size + save->rows[i].row.data_size;
   (void)s;
   if (bytes <= SAVE_BYTES_MAX) return ANNAL_OK;
   return error_set(error, ANNAL_INVALID, NULL, "a save of %zu MiB; at most %u MiB go into one", bytes >> 20,

@@ -9,10 +9,8 @@
 static const struct {
   const char *name, *tag;
 } functions[] = {
-    {"annal_append_1", "$append$"},
-    {"annal_newers_1", "$newers$"},
-    {"annal_newer_1", "$newer$"},
-    {"annal_matches_1", "$matches$"},
+    {"annal_append_1", "$append$"}, {"annal_append_rows_1", "$append_rows$"}, {"annal_newers_1", "$newers$"},
+    {"annal_newer_1", "$newer$"},   {"annal_matches_1", "$matches$"},
 };
 
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
@@ -61,6 +59,7 @@ int pg_make_functions(pg_store *s, pg_conn *conn, const pg_call *call, annal_err
   buf_init(&sql, s->base.env);
   render(s, &sql);
   pg_render(&sql, &s->names, NULL, "revoke.sql"); /* one that was missing is everybody's otherwise */
+  pg_render(&sql, &s->names, NULL, "grant_append_rows.sql");
   pg_render_functions_row(&sql, &s->names);
   int code = sql.failed ? error_memory(error) : pg_script(s, conn, sql.bytes, call, error);
   buf_free(&sql);

@@ -45,11 +45,17 @@ static bool add_word(pg_names *names, size_t *count, const char *word, base_buf 
 
 int pg_names_init(pg_names *names, const base_env *env, const annal_options *options, annal_error *error) {
   *names = (pg_names){.schema = options->schema, .events = options->events, .projections = options->projections};
-  const pg_word qualified[] = {{"events", names->events},    {"projections", names->projections},
-                               {"meta", "annal_meta"},       {"checkpoints", "annal_checkpoints"},
-                               {"parked", "annal_parked"},   {"append", "annal_append_1"},
-                               {"answer", "annal_answer_1"}, {"newer", "annal_newer_1"},
-                               {"newers", "annal_newers_1"}, {"matches", "annal_matches_1"}};
+  const pg_word qualified[] = {{"events", names->events},
+                               {"projections", names->projections},
+                               {"meta", "annal_meta"},
+                               {"checkpoints", "annal_checkpoints"},
+                               {"parked", "annal_parked"},
+                               {"append", "annal_append_1"},
+                               {"append_rows", "annal_append_rows_1"},
+                               {"answer", "annal_answer_1"},
+                               {"newer", "annal_newer_1"},
+                               {"newers", "annal_newers_1"},
+                               {"matches", "annal_matches_1"}};
   base_buf text;
   buf_init(&text, env);
   size_t count = 0;
@@ -212,6 +218,7 @@ void pg_render_functions(base_buf *out, const pg_names *names, const char *const
   render_with_branches(out, names, count ? sorted : none, count ? count : 1, "newer.sql", "newer_field.sql");
   render_with_branches(out, names, sorted, count, "newers.sql", "newers_field.sql");
   pg_render(out, names, NULL, "append.sql");
+  pg_render(out, names, NULL, "append_rows.sql");
   base_free(out->env, sorted);
 }
 

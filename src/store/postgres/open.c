@@ -100,6 +100,8 @@ static void pg_close(store *base) {
   base_free(env, s->cancel_owned);
   base_free(env, s->append_sql);
   base_free(env, s->append_marked_sql);
+  base_free(env, s->append_rows_sql);
+  base_free(env, s->append_rows_marked_sql);
   store_free_fields(&s->base);
   pg_names_free(&s->names, env);
   pthread_mutex_destroy(&s->write_lock);
@@ -154,8 +156,13 @@ static char *render_call(const pg_store *s, const char *file) {
 
 static int render_calls(pg_store *s, annal_error *error) {
   s->append_sql = render_call(s, "append_call.sql");
-  if (s->base.options->pooled) s->append_marked_sql = render_call(s, "append_call_marked.sql");
-  bool done = s->append_sql && (s->append_marked_sql || !s->base.options->pooled);
+  s->append_rows_sql = render_call(s, "append_rows_call.sql");
+  bool done = s->append_sql && s->append_rows_sql;
+  if (s->base.options->pooled) {
+    s->append_marked_sql = render_call(s, "append_call_marked.sql");
+    s->append_rows_marked_sql = render_call(s, "append_rows_call_marked.sql");
+    done = done && s->append_marked_sql && s->append_rows_marked_sql;
+  }
   return done ? ANNAL_OK : error_memory(error);
 }
 

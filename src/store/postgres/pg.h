@@ -61,7 +61,7 @@ void pg_render_text(base_buf *out, const pg_names *names, const char *text); /* 
 void pg_render_functions(base_buf *out, const pg_names *names, const char *const *fields, size_t count);
 void pg_render_functions_row(base_buf *out, const pg_names *names);
 /* Rises with every change of what they are made of, so that of two programs on one store the newer one's functions stay. */
-#define PG_FUNCTIONS_REVISION 2
+#define PG_FUNCTIONS_REVISION 3
 #define PG_FUNCTIONS_KEY "functions" /* absent: revision 1 */
 /* A declared field on "events" or "projections", or on "order" for one of the latter in its order: its index and its row in
  * annal_meta; the names of both. */
@@ -147,7 +147,9 @@ struct pg_store {
   atomic_uint interrupts;  /* how many there were */
   atomic_int interrupting; /* interrupts being carried out, which hold on to cancels */
   char *append_sql;
-  char *append_marked_sql;       /* behind a pooler; else NULL */
+  char *append_marked_sql; /* behind a pooler; else NULL */
+  char *append_rows_sql;   /* the same two for saves with rows */
+  char *append_rows_marked_sql;
   _Atomic(size_t) largest_event; /* that this handle has met, where it matters for pages */
   atomic_bool has_large;         /* some events may be large: their table has a TOAST table that is not empty */
 };
@@ -271,6 +273,21 @@ void pg_watch_close(store_watch *watch);
 void pg_tell(pg_store *s);
 void pg_settle(pg_store *s, pg_conn *conn, const pg_call *call);
 int pg_put_rows(store *base, const store_row *rows, size_t count, store_status *statuses, annal_error *error);
+/* Binary arrays (array.c): built element by element. */
+typedef struct pg_array {
+  Oid type; /* of the elements */
+  base_buf bytes;
+  int32_t count;
+  bool nulls;
+} pg_array;
+/* Rows of saves (save_rows.c), as the arguments behind those of the append; false when there are none, and then there are no
+ * arguments either. To be freed in any case. */
+enum { PG_SAVE_ROW_ARRAYS = 7 };
+typedef struct pg_save_rows {
+  pg_array arrays[PG_SAVE_ROW_ARRAYS];
+} pg_save_rows;
+bool pg_save_rows_add(pg_save_rows *rows, const base_env *env, store_entry *const *entries, size_t count, pg_params *params);
+void pg_save_rows_free(pg_save_rows *rows);
 int pg_put_rows_within(pg_store *s, pg_conn *conn, const store_row *rows, size_t count, store_status *statuses,
                        const pg_call *call, annal_error *error);
 int pg_query_rows(store *base, const store_sought *sought, store_each_row *each, void *context, annal_error *error);
@@ -280,13 +297,6 @@ int pg_read_foreign(store *base, const char *table, uint64_t *total, store_curso
 /* A row from a result with the columns type, fingerprint, id, state, data, position, latest_event_id, created_at, updated_at. */
 void pg_row(const PGresult *result, int row, store_row *out);
 
-/* Binary arrays (array.c): built element by element. */
-typedef struct pg_array {
-  Oid type; /* of the elements */
-  base_buf bytes;
-  int32_t count;
-  bool nulls;
-} pg_array;
 void pg_array_init(pg_array *array, const base_env *env, Oid type);
 void pg_array_free(pg_array *array);
 void pg_array_bytes(pg_array *array, const char *bytes, size_t size); /* bytes NULL: null */

@@ -149,8 +149,10 @@ static outcome check_unmoved(appender *a, const annal_condition *condition, size
   return answer;
 }
 
-static outcome check_condition(appender *a, const annal_condition *condition, annal_error *error) {
+static outcome check_condition(appender *a, store_save *save, annal_error *error) {
+  const annal_condition *condition = save->condition;
   for (size_t i = 0; i < condition->stream_count; i++) {
+    save->refused_stream = i;
     const char *id = store_condition_id(condition, i);
     int64_t after = 0;
     int result = id ? position_of(a, id, &after, error) : ANNAL_OK;
@@ -198,6 +200,21 @@ static outcome refuse(appender *a, const annal_event *event, int code, annal_err
   return a->ended ? fatal(result) : own(result);
 }
 
+/* The rows that belong to events which were inserted behind a->position. */
+static outcome write_rows(appender *a, const store_save *save, annal_error *error) {
+  for (size_t i = 0; i < save->row_count; i++) {
+    store_row row = save->rows[i].row;
+    row.position = a->position + 1 + (int64_t)save->rows[i].last;
+    row.latest_event_id = save->events[save->rows[i].last].id;
+    int result = sqlite_put_newest_row(a->s, a->conn, &row, error);
+    if (!result) continue;
+    if (!sqlite_is_content(sqlite3_extended_errcode(a->conn->db))) return fatal(result);
+    a->ended = sqlite3_get_autocommit(a->conn->db);
+    return a->ended ? fatal(result) : own(result);
+  }
+  return own(ANNAL_OK);
+}
+
 static outcome insert_events(appender *a, store_save *save, annal_error *error) {
   sqlite3_stmt *stmt;
   int result = sqlite_prepare(a->conn, a->s->sql[SQL_INSERT_EVENT], &stmt, error);
@@ -213,6 +230,7 @@ static outcome insert_events(appender *a, store_save *save, annal_error *error) 
     break;
   }
   sqlite_done(stmt);
+  if (!answer.result) answer = write_rows(a, save, error);
   if (answer.result) return answer;
   for (size_t i = 0; i < save->count; i++) {
     save->events[i].position = a->position + 1 + (int64_t)i;
@@ -248,7 +266,7 @@ static outcome append_one(appender *a, store_save *save, annal_error *error) {
   outcome answer = check_ids(a, save, error);
   if (answer.result || save->was_stored) return answer;
   if (save->condition) {
-    answer = check_condition(a, save->condition, error);
+    answer = check_condition(a, save, error);
     if (answer.result) return answer;
   }
   int result = check_times(a, save, error);

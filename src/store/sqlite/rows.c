@@ -54,6 +54,12 @@ static int put_row(sqlite_store *s, sqlite_conn *conn, const store_row *row, sto
   return write_row(s, conn, row, *status == STORE_CREATED ? SQL_INSERT_ROW : SQL_UPDATE_ROW, error);
 }
 
+int sqlite_put_newest_row(sqlite_store *s, sqlite_conn *conn, const store_row *row, annal_error *error) {
+  int64_t position;
+  int result = find_position(s, conn, row, &position, error);
+  return result ? result : write_row(s, conn, row, position < 0 ? SQL_INSERT_ROW : SQL_UPDATE_ROW, error);
+}
+
 /* In an open transaction. */
 static int put_each(sqlite_store *s, sqlite_conn *conn, const store_row *rows, size_t count, store_status *statuses, bool *wrote,
                     annal_error *error) {

@@ -186,6 +186,8 @@ int sqlite_read(store *s, const annal_selection *selection, const store_reach *r
 int sqlite_read_row(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                     size_t stream_count, const store_reach *reach, store_row *row, store_cursor **cursor, annal_error *error);
 int sqlite_put_rows(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error); /* rows.c */
+/* In an open transaction: a row that is newer than any other of its instance. */
+int sqlite_put_newest_row(sqlite_store *s, sqlite_conn *conn, const store_row *row, annal_error *error);
 int sqlite_put_rows_within(sqlite_store *s, sqlite_conn *conn, const store_row *rows, size_t count, store_status *statuses,
                            annal_error *error);
 int sqlite_query_rows(store *s, const store_sought *sought, store_each_row *each, void *context, annal_error *error);
