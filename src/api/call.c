@@ -303,9 +303,9 @@ void handle_wait_a_while(const void *who, unsigned tries) {
   } seed = {base_monotonic(), who};
   unsigned char hash[HASH_BYTES];
   uint32_t chance;
-  hash_bytes(&now, sizeof now, hash);
+  hash_bytes(&seed, sizeof seed, hash);
   memcpy(&chance, hash, sizeof chance);
-  uint64_t microseconds = chance % ((uint64_t)LIMIT_CALL_WAIT_US << (times - 1));
+  uint64_t microseconds = (uint64_t)chance % ((uint64_t)LIMIT_CALL_WAIT_US << (tries - 1));
   struct timespec pause = {.tv_sec = (time_t)(microseconds / 1000000), .tv_nsec = (long)(microseconds % 1000000) * 1000};
   nanosleep(&pause, NULL);
 }

@@ -159,9 +159,9 @@ typedef struct handle_request {
  * scripts and the store. */
 int handle_call(annal_store *handle, const handle_request *request, handle_batch *stored, annal_error *error);
 
-/* Before the next try of what was overtaken `tries` times: by chance, so that those who were overtaken together do not come back
- * together. `who` tells callers apart. */
-void handle_wait_a_while(const void *who, unsigned tries);
+/* Before the next try of what was overtaken `tries` times, the last time in a try that took so long: by chance, so that those who were
+ * overtaken together do not come back together. `who` tells callers apart. */
+void handle_wait_a_while(const void *who, unsigned tries, int64_t took_us);
 
 /* Rows saved by hand: `misuse` for a type that the app declares; not_found when latest_event_id is not stored. */
 int handle_save_row(annal_store *handle, const char *type, const char *id, const char *data, size_t size,

@@ -40,8 +40,7 @@ static int try_once(annal_store *handle, fold_inline *in, const inline_part *par
   return store_append(handle->store, save, error);
 }
 
-static int fail_overtaken(const store_save *save, unsigned tries, annal_error *error) {
-  (void)save;
+static int fail_overtaken(unsigned tries, annal_error *error) {
   return error_set(error, ANNAL_CONFLICT, NULL, "what is kept inline was overtaken in each of %u tries: %s", tries,
                    error->message);
 }
@@ -49,10 +48,11 @@ static int fail_overtaken(const store_save *save, unsigned tries, annal_error *e
 static int try_until_done(annal_store *handle, fold_inline *in, const inline_part *parts, size_t count, store_save *save,
                           annal_error *error) {
   for (unsigned tries = 1;; tries++) {
+    int64_t began = base_monotonic();
     int code = try_once(handle, in, parts, count, tries > 1, save, error);
     if (code != ANNAL_CONFLICT || !save->overtaken) return code;
-    if (tries == LIMIT_CALL_TRIES) return fail_overtaken(save, tries, error);
-    handle_wait_a_while(in, tries);
+    if (tries == LIMIT_CALL_TRIES) return fail_overtaken(tries, error);
+    handle_wait_a_while(in, tries, base_monotonic() - began);
   }
 }
 

@@ -12,10 +12,10 @@
 #define LIMIT_DEPTH 128               /* nesting of JSON and of states: our own recursion is bounded by it */
 
 /* ---- How saves are grouped ---- */
-#define LIMIT_GATHER_PART 8  /* a leader waits for callers to come back for an eighth of what a batch takes … */
-#define LIMIT_GATHER_US 1000 /* … and at most this long: 32 callers then go together instead of 16 and 16 in turns */
+#define LIMIT_GATHER_PART 8       /* a leader waits for callers to come back for an eighth of what a batch takes … */
+#define LIMIT_GATHER_US 1000      /* … and at most this long: 32 callers then go together instead of 16 and 16 in turns */
 #define LIMIT_QUEUE_LOOK_US 50000 /* who waits for a batch looks so often whether it was interrupted: a person notices no less */
-#define LIMIT_BATCH_SAVES 64 /* more brings little: 44,500 events/s at 100 against 32,400 at 32 */
+#define LIMIT_BATCH_SAVES 64      /* more brings little: 44,500 events/s at 100 against 32,400 at 32 */
 #define LIMIT_BATCH_EVENTS 1000
 #define LIMIT_BATCH_BYTES (4u << 20)
 
@@ -44,6 +44,11 @@
 #define LIMIT_CALL_WAIT_US 1000   /* before the third try at most this, doubled for each after it: a commit takes about so long */
 #define LIMIT_CALL_HOT_US 100000  /* so long after one was overtaken calls about the same take turns: a hundred commits */
 #define LIMIT_CALL_TURN_US 200000 /* and one waits so long for its turn: then it goes without */
+
+/* Of N processes that save into one instance which is kept inline, each commit overtakes all others: a try succeeds one time in N. Of 8
+ * that never pause one save in 5,000 needs more tries than this. */
+#define LIMIT_INLINE_TRIES 64
+#define LIMIT_INLINE_WAITS 3 /* their pauses are doubled so often: longer ones only let the others in */
 
 /* ---- Scripts that change while the program runs ---- */
 #define LIMIT_RELOAD_LOOK_US 200000    /* calls look for changes at most so often: who edits does not feel it, a call neither */
