@@ -116,7 +116,7 @@ int handle_prepare_by(annal_store *handle, script_app *app, const annal_event *e
 int handle_store(annal_store *handle, handle_batch *batch, const annal_condition *or_null, annal_error *error);
 /* The same for a save as a store takes it, by a generation or NULL: every save goes this way. Rows of projections that are kept inline go
  * with it; `guards` and `rows` of the save are filled in and taken back here. Errors, besides those of store_append: script, budget and
- * invalid of what is kept inline, and then nothing is stored; conflict, where it was overtaken in each of LIMIT_CALL_TRIES. */
+ * invalid of what is kept inline, and then nothing is stored; conflict, where it was overtaken in each of LIMIT_INLINE_TRIES. */
 int handle_append(annal_store *handle, script_app *app, store_save *save, annal_error *error);
 void handle_free_batch(handle_batch *batch);
 /* Room for what handle_add_events adds, to be taken before the events are stored: because then there must be no way left to say that
@@ -159,9 +159,9 @@ typedef struct handle_request {
  * scripts and the store. */
 int handle_call(annal_store *handle, const handle_request *request, handle_batch *stored, annal_error *error);
 
-/* Before the next try of what was overtaken `tries` times, the last time in a try that took so long: by chance, so that those who were
- * overtaken together do not come back together. `who` tells callers apart. */
-void handle_wait_a_while(const void *who, unsigned tries, int64_t took_us);
+/* Before the next try of what was overtaken `tries` times: by chance, so that those who were overtaken together do not come back
+ * together. `who` tells callers apart. */
+void handle_wait_a_while(const void *who, unsigned tries);
 
 /* Rows saved by hand: `misuse` for a type that the app declares; not_found when latest_event_id is not stored. */
 int handle_save_row(annal_store *handle, const char *type, const char *id, const char *data, size_t size,

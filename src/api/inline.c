@@ -48,11 +48,10 @@ static int fail_overtaken(unsigned tries, annal_error *error) {
 static int try_until_done(annal_store *handle, fold_inline *in, const inline_part *parts, size_t count, store_save *save,
                           annal_error *error) {
   for (unsigned tries = 1;; tries++) {
-    int64_t began = base_monotonic();
     int code = try_once(handle, in, parts, count, tries > 1, save, error);
     if (code != ANNAL_CONFLICT || !save->overtaken) return code;
-    if (tries == LIMIT_CALL_TRIES) return fail_overtaken(tries, error);
-    handle_wait_a_while(in, tries, base_monotonic() - began);
+    if (tries == LIMIT_INLINE_TRIES) return fail_overtaken(tries, error);
+    handle_wait_a_while(in, tries < LIMIT_INLINE_WAITS ? tries : LIMIT_INLINE_WAITS);
   }
 }
 
