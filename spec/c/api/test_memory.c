@@ -37,7 +37,8 @@ static void *allocate(void *context, void *pointer, size_t size) {
   "  tags = reducer { init = array {}, on = { ADDED = function(s, e) s = {} for i, tag in ipairs(e.data.tags) do s[i] = tag .. " \
   "i end return s end } },"                                                                                                      \
   "  map = reducer { init = {}, on = { ADDED = function(s, e) s.list = { #e.data.tags } end } } },"                              \
-  "  view = function(s, id) return { id = id, s = s } end, shape = { id = t.string, s = t.any } }\n"
+  "  view = function(s, id) return { id = id, s = s } end, shape = { id = t.string, s = t.any } }\n"                             \
+  "projection 'KEPT' { by = 'id', keep = 'inline', init = 0, on = { ADDED = function(s) return s + 1 end } }\n"
 
 static void expect_fair(int code, const annal_error *error, const char *what) {
   if (code == 0 || code == ANNAL_UNAVAILABLE || code == ANNAL_BUDGET) return;

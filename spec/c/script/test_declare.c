@@ -143,7 +143,6 @@ static void projections_are_checked(void **unused) {
       {EVENT "projection 'P' { " ON ", ids = function() end }", "app.lua:2", "ids goes with streams"},
       {EVENT "projection 'P' { " ON ", keep = 'background', streams = function() end }", "app.lua:2",
        "projection P: to keep a projection over streams, ids = function(event) … end has to say"},
-      {EVENT "projection 'P' { " ON ", keep = 'inline' }", "app.lua:2", "keeps no projection inline yet"},
       {EVENT "projection 'P' { " ON ", shape = 5 }", "app.lua:2", "projection P: shape is a table of types, not 5"},
       {EVENT "projection 'P' { " ON ", shape = { a = 5 } }", "app.lua:2", "projection P: shape.a is 5, not a type"},
       {EVENT "projection 'P' { " ON " }\nprojection 'P' { " ON " }", "app.lua:3",

@@ -176,11 +176,34 @@ static void who_is_not_the_owner_goes_on(void **state) {
   PQfinish(conn);
 }
 
+/* A store that was made before saves could bring rows gets the function from its owner, and whoever may append may use it. */
+static void an_older_store_learns_to_append_with_rows(void **state) {
+  fixture *f = *state;
+  PGconn *conn = session(f);
+  char sql[640];
+  snprintf(sql, sizeof sql, "create role %s_guest login; grant execute on function annal_append_1 to %s_guest", f->schema,
+           f->schema);
+  run(conn, sql);
+  run(conn, "do $$ begin execute 'drop function ' || 'annal_append_rows_1'::regproc::oid::regprocedure; end $$;"
+            "update annal_meta set value = '2' where key = 'functions'");
+  fixture_reopen(f);
+  snprintf(sql, sizeof sql, "select has_function_privilege('%s_guest', 'annal_append_rows_1'::regproc::oid, 'execute')::text",
+           f->schema);
+  assert_string_equal(ask(conn, sql), "true");
+  assert_string_equal(ask(conn,
+                          "select count(*) from pg_proc p, aclexplode(p.proacl) a where p.oid = 'annal_append_rows_1'::regproc "
+                          "and a.grantee = 0"),
+                      "0");
+  snprintf(sql, sizeof sql, "drop owned by %s_guest; drop role %s_guest", f->schema, f->schema);
+  run(conn, sql);
+  PQfinish(conn);
+}
+
 /* Whoever changes what the functions are made of lets the revision rise, and writes down both here. */
 static void the_revision_rises_with_the_text(void **state) {
   (void)state;
-  static const char *const files[] = {"matches.sql", "newer.sql",        "newer_field.sql",
-                                      "newers.sql",  "newers_field.sql", "append.sql"};
+  static const char *const files[] = {"matches.sql",      "newer.sql",  "newer_field.sql", "newers.sql",
+                                      "newers_field.sql", "append.sql", "append_rows.sql"};
   static const char known[] = "c6e0d2ac51b965fdb99d817148de1a0b";
   base_env env;
   annal_options options = {.size = sizeof options};
@@ -191,7 +214,7 @@ static void the_revision_rises_with_the_text(void **state) {
   for (size_t i = 0; i < sizeof files / sizeof *files; i++) buf_text(&text, postgres_sql(files[i], NULL));
   hash_text(text.bytes, text.size, hash);
   buf_free(&text);
-  assert_int_equal(PG_FUNCTIONS_REVISION, 2);
+  assert_int_equal(PG_FUNCTIONS_REVISION, 3);
   assert_string_equal(hash, known);
 }
 
@@ -208,6 +231,7 @@ int main(void) {
       TEST(functions_that_are_right_are_left_alone),
       TEST(a_newer_programs_functions_are_left_alone),
       TEST(who_is_not_the_owner_goes_on),
+      TEST(an_older_store_learns_to_append_with_rows),
       cmocka_unit_test(the_revision_rises_with_the_text),
   };
   return cmocka_run_group_tests_name("functions", tests, NULL, NULL);

@@ -126,7 +126,8 @@ static void add_grant(const pg_store *s, const char *refused, char *out, size_t 
   base_buf text;
   buf_init(&text, s->base.env);
   const char *verb = "";
-  if (strstr(refused, "annal_append_1")) verb = "execute on function @append@";
+  if (strstr(refused, "annal_append_rows_1")) verb = "execute on function @append_rows@";
+  else if (strstr(refused, "annal_append_1")) verb = "execute on function @append@";
   else if (strstr(refused, "schema")) verb = "usage on schema @schema@";
   else if (strstr(refused, s->names.projections) && !s->base.options->read_only) verb = "select, insert, update on @projections@";
   else verb = "select on @events@, @projections@, @meta@, @checkpoints@, @parked@";
