@@ -317,8 +317,6 @@ int store_read_correlated(store *s, const annal_selection *selection, const char
   int result = text_check(correlation_id, 1, LIMIT_VALUE_BYTES, "correlation id", error);
   return result ? result : read_with(s, selection, correlation_id, (store_reach){.patient = true}, cursor, error);
 }
- cursor, error);
-}
 
 int store_read_up_to(store *s, const annal_selection *selection, const store_head_info *head, store_cursor **cursor,
                      annal_error *error) {
