@@ -354,6 +354,8 @@ ANNAL_API int annal_push(annal_store *store, struct lua_State *L);
 
 /* The Lua module, `require "annal"`. */
 ANNAL_API int luaopen_annal(struct lua_State *L);
+/* What `require "annal.testing"` finds in it. */
+ANNAL_API int luaopen_annal_testing(struct lua_State *L);
 
 #ifdef __cplusplus
 }

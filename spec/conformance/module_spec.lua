@@ -42,7 +42,6 @@ describe("the module", function()
     for _, name in ipairs { "rebuild" } do
       expect.error("misuse", name, "this version does not have", function() return store[name] end)
     end
-    expect.error("misuse", "testing", "this version does not have", function() return annal.testing end)
     expect.error("misuse", "at", "this version does not have", function() store:view("X", "y", { at = 1 }) end)
     for _, option in ipairs { "at_least", "timeout" } do
       expect.error("misuse", option, "this version does not have",

@@ -5,13 +5,37 @@
 #include <lauxlib.h>
 #include <string.h>
 
-/* Fields that are not there stay nil, as in any module, but for those that a later version will have. */
+const char *face_lua_file(const char *path, size_t *size); /* the embedded files of lua/annal */
+
+/* Fields that are not there stay nil, as in any module. annal.testing is loaded when it is first looked at. */
 static int module_index(lua_State *L) {
-  static const char *const testing[] = {"testing", NULL};
-  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
-  for (const char *const *later = testing; *later; later++)
-    if (strcmp(*later, name) == 0) return face_unknown(L, "", "field of annal", name, testing);
-  return 0;
+  if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "testing") != 0) return 0;
+  luaL_requiref(L, "annal.testing", luaopen_annal_testing, 0);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, 1, "testing");
+  return 1;
+}
+
+/* misuse(where, message) → raises it */
+static int raise_misuse(lua_State *L) { return face_misuse(L, luaL_checkstring(L, 1), "%s", luaL_checkstring(L, 2)); }
+
+/* Found by `require "annal.testing"` in the module itself. */
+int luaopen_annal_testing(lua_State *L) {
+  size_t size = 0;
+  const char *text = face_lua_file("testing.lua", &size);
+  if (!text || luaL_loadbufferx(L, text, size, "=annal/testing.lua", "t")) return lua_error(L);
+  luaL_requiref(L, "annal", luaopen_annal, 0);
+  lua_createtable(L, 0, 3);
+  static const char *const wanted[] = {"open", "json"};
+  for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+    lua_getfield(L, -2, wanted[i]);
+    lua_setfield(L, -2, wanted[i]);
+  }
+  lua_pushcfunction(L, raise_misuse);
+  lua_setfield(L, -2, "misuse");
+  lua_remove(L, -2);
+  lua_call(L, 1, 1);
+  return 1;
 }
 
 int luaopen_annal(lua_State *L) {

@@ -21,7 +21,6 @@ static const char buffers_key = 0;
 static const struct {
   const char *what, *name;
 } not_yet[] = {
-    {"field of annal", "testing"},
     {"option of store:view", "at"},
 };
 
