@@ -298,7 +298,7 @@ static int open_read(sqlite_store *self, const annal_selection *selection, const
   c->reverse = selection->reverse;
   if (selection->limit) c->left = selection->limit;
   if (correlation) c->correlation = base_strdup(self->base.env, correlation);
-  sqlite_conn *conn;
+  sqlite_conn *conn = NULL;
   int result = correlation && !c->correlation ? error_memory(error) : sqlite_take_reader(self, &conn, error);
   if (!result) {
     result = begin_read(c, conn, selection->before, error);
