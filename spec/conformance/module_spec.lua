@@ -39,14 +39,7 @@ describe("the module", function()
 
   it("says of what is to come that it is not here yet", function()
     local store = annal.open ":memory:"
-    for _, name in ipairs { "rebuild" } do
-      expect.error("misuse", name, "this version does not have", function() return store[name] end)
-    end
     expect.error("misuse", "at", "this version does not have", function() store:view("X", "y", { at = 1 }) end)
-    for _, option in ipairs { "at_least", "timeout" } do
-      expect.error("misuse", option, "this version does not have",
-        function() store:query_projections { type = "X", [option] = 1 } end)
-    end
     assert.is_nil(annal.nothing)
     store:close()
   end)
