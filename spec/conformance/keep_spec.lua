@@ -355,6 +355,23 @@ stores.each(_ENV, "a projection over streams that is kept", function(place)
     check_rows(store, rows, "ACCOUNT")
   end)
 
+  it("asks ids about the upgraded form of events", function()
+    local store = open()
+    fill(store)
+    local ids = "local d = event.data return event.type == 'MOVED' and { d.from, d.to, d.by } or { d.accountId }"
+    apps.write({ ["app.lua"] = accounts(ids)
+      :gsub('event "MOVED" %b{}', [[event "MOVED" { version = 2,
+        schema = { from = t.string, to = t.string, cents = t.integer, by = t.string },
+        upcast = { function(data) data.by = data.from .. "!" return data end } }]]) }, directory)
+    store:load(directory)
+    store:save_event { type = "MOVED", data = { from = "a", to = "b", cents = 1, by = "c" } }
+    work(store)
+    local rows = store:query_projections { type = "ACCOUNT" }
+    assert.same({ "a", "b", "c" }, pluck(rows, "id")) -- "a!" is nobody's stream
+    check_rows(store, rows, "ACCOUNT")
+    assert.equal(0, store:stats().sets[1].parked)
+  end)
+
   it("stands still as a whole when ids fails, and no other projection does", function()
     local store = open "if event.position == 5 then error('no ids') end return { event.data.accountId or event.data.from }"
     fill(store)

@@ -104,9 +104,9 @@ static int check_unknown_type(annal_store *handle, const script_app *app, const 
 typedef struct row_reader {
   store_each_row *each;
   void *context;
-  base_buf data; /* of the row at hand, where it had to be put in order */
+  base_buf data;           /* of the row at hand, where it had to be put in order */
   const handle_kept *kept; /* whose set is read; NULL: no projection that is kept */
-  bool any;      /* there was a row */
+  bool any;                /* there was a row */
   int code;
   annal_error *error;
 } row_reader;

@@ -60,10 +60,10 @@ static bool gather_types(const fold_build *build, const char **types, size_t *co
   return *count > 0 && *count <= LIMIT_BRANCHES; /* more of them at once cost more than to read everything */
 }
 
-int build_read(fold_build *build, build_reader *reader, int64_t after, const store_head_info *up_to, bool by_type,
+int build_read(fold_build *build, build_reader *reader, const store_head_info *after, const store_head_info *up_to, bool by_type,
                annal_error *error) {
-  *reader = (build_reader){.up_to = *up_to, .reached = {.position = after}};
-  if (after >= up_to->position) {
+  *reader = (build_reader){.up_to = *up_to, .reached = *after};
+  if (after->position >= up_to->position) {
     reader->over = true;
     reader->reached = *up_to;
     return ANNAL_OK;
@@ -73,13 +73,13 @@ int build_read(fold_build *build, build_reader *reader, int64_t after, const sto
   const char **types = base_calloc(build->context.env, most, sizeof *types);
   if (!types) return error_memory(error);
   annal_stream stream = {0};
-  annal_selection selection = {.size = sizeof selection, .after = after, .before = up_to->position + 1};
+  annal_selection selection = {.size = sizeof selection};
   if (by_type && gather_types(build, types, &stream.type_count)) {
     stream.types = types;
     selection.streams = &stream;
     selection.stream_count = 1;
   }
-  int code = store_read(build->context.store, &selection, &reader->cursor, error);
+  int code = store_read_known(build->context.store, &selection, after, up_to, &reader->cursor, error);
   base_free(build->context.env, (void *)types);
   return code;
 }

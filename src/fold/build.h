@@ -22,8 +22,8 @@ typedef struct fold_build {
   fold_crew crew;
   build_set *sets;
   size_t count;
-  size_t budget;   /* bytes of states in memory, of all sets together */
-  int64_t kept_at; /* monotonic: when the store heard last that the pieces go on */
+  size_t budget;       /* bytes of states in memory, of all sets together */
+  int64_t kept_at;     /* monotonic: when the store heard last that the pieces go on */
   unsigned interrupts; /* of the store's, when it was opened */
 } fold_build;
 
@@ -41,12 +41,12 @@ int build_begin(fold_build *build, build_set *set, annal_error *error);
 typedef struct build_reader {
   store_cursor *cursor;
   bool over;
-  store_head_info up_to;  /* where it ends */
+  store_head_info up_to;   /* where it ends */
   store_head_info reached; /* the last event read, or the end when it is over */
 } build_reader;
 
 /* Reads above `after` and up to the head that was seen: every event, or those of the sets' types alone. */
-int build_read(fold_build *build, build_reader *reader, int64_t after, const store_head_info *up_to, bool by_type,
+int build_read(fold_build *build, build_reader *reader, const store_head_info *after, const store_head_info *up_to, bool by_type,
                annal_error *error);
 void build_end_read(build_reader *reader);
 /* Adds events until the chunk has so many, or so many bytes, or the read is over. */

@@ -11,7 +11,7 @@ typedef struct fold_chunk {
   const base_env *env;
   const script_app *app; /* types that it declares are its own texts, so that they can be told apart by their addresses */
   const char *last_type; /* most often the next event has the same */
-  annal_event *events; /* in order of position */
+  annal_event *events;   /* in order of position */
   size_t count, capacity;
   size_t bytes; /* of their texts */
   struct chunk_block *blocks, *block;

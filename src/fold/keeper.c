@@ -107,8 +107,7 @@ static int announce(fold_keeper *keeper, kept_set *set, annal_error *error) {
   const script_projection *projection = set->projection;
   bool whole = false;
   int code = store_kept_want(keeper->store, projection->name, projection->fingerprint, error);
-  if (!code)
-    code = store_parked_of(keeper->store, projection->name, projection->fingerprint, NULL, 1, note_whole, &whole, error);
+  if (!code) code = store_parked_of(keeper->store, projection->name, projection->fingerprint, NULL, 1, note_whole, &whole, error);
   if (code) return code;
   set->was_halted = whole && has_instances(projection);
   set->announced = true;
@@ -144,7 +143,7 @@ static int fold_piece(kept_set *set, fold_build *build, build_set *b, bool *at_h
   fold_chunk chunk;
   chunk_init(&chunk, build->context.env, build->context.app);
   int64_t began = base_monotonic();
-  int code = build_read(build, &reader, b->place.position, &b->found.head, set->by_type, error);
+  int code = build_read(build, &reader, &b->place, &b->found.head, set->by_type, error);
   if (!code) code = build_fill(&reader, &chunk, set->piece_events, LIMIT_PIECE_BYTES, error);
   bool was_full = chunk.count >= set->piece_events;
   if (chunk.count > set->piece_events) build_cut(&reader, &chunk, set->piece_events);
@@ -186,7 +185,8 @@ static int commit(fold_keeper *keeper, kept_set *set, fold_build *build, build_s
   set->halted = b->set.halted;
   set->was_halted = b->set.halted;
   if (serves)
-    base_log(keeper->env, "info", "%s: the rows by the loaded scripts are complete up to position %lld, and are served from now on",
+    base_log(keeper->env, "info",
+             "%s: the rows by the loaded scripts are complete up to position %lld, and are served from now on",
              set->projection->name, (long long)b->place.position);
   if (set->halted)
     base_log(keeper->env, "error", "%s stands still at event %s: %s", set->projection->name, b->set.halt_event,

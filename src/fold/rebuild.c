@@ -225,16 +225,16 @@ static int fold_chunk_into_all(rebuild *r, const store_head_info *end, annal_err
   return code;
 }
 
-static int64_t lowest_place(const rebuild *r) {
-  int64_t lowest = INT64_MAX;
+static store_head_info lowest_place(const rebuild *r) {
+  store_head_info lowest = {.position = INT64_MAX};
   for (size_t i = 0; i < r->count; i++)
-    if (!r->targets[i].over && r->targets[i].set->place.position < lowest) lowest = r->targets[i].set->place.position;
+    if (!r->targets[i].over && r->targets[i].set->place.position < lowest.position) lowest = r->targets[i].set->place;
   return lowest;
 }
 
 /* Each set is as of the head that was seen at its beginning, if r->again is still false. */
 static int run_round(rebuild *r, annal_error *error) {
-  store_head_info head, end;
+  store_head_info head, end, begin;
   r->again = false;
   int code = store_head(r->context.store, &head, error);
   for (size_t i = 0; i < r->count && !code; i++)
@@ -243,7 +243,8 @@ static int run_round(rebuild *r, annal_error *error) {
   r->again = false;
   r->read_code = 0;
   for (int i = 0; i < 2; i++) chunk_clear(&r->chunks[i]);
-  if (!code) code = build_read(&r->build, &r->reader, lowest_place(r), &head, false, error);
+  begin = lowest_place(r);
+  if (!code) code = build_read(&r->build, &r->reader, &begin, &head, false, error);
   if (!code) code = fill_next(r, error);
   while (!code && !r->again) {
     end = r->reader.reached;
@@ -292,7 +293,7 @@ static int finish_target(rebuild *r, target *t, annal_error *error) {
 }
 
 static bool is_close(const rebuild *r, const store_head_info *head) {
-  return head->position - lowest_place(r) <= LIMIT_CATCH_UP_EVENTS;
+  return head->position - lowest_place(r).position <= LIMIT_CATCH_UP_EVENTS;
 }
 
 static bool is_over(const rebuild *r) {

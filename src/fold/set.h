@@ -107,7 +107,8 @@ void set_load(void *loading, const store_kept_row *row);
 
 /* Folds the chunk's events of a touched instance, or what it has to be read anew up to `up_to`. Errors: not those of scripts, which
  * park the instance. */
-int set_fold(fold_set *set, fold_bench *bench, set_instance *instance, const fold_chunk *chunk, int64_t up_to, annal_error *error);
+int set_fold(fold_set *set, fold_bench *bench, set_instance *instance, const fold_chunk *chunk, int64_t up_to,
+             annal_error *error);
 
 /* Makes the view of an instance that is dirty, for its row; where there is none to be had it is dirty no more. */
 int set_view(fold_set *set, fold_bench *bench, set_instance *instance, annal_error *error);

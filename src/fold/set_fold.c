@@ -129,13 +129,11 @@ static int fold_events(fold_set *set, fold_bench *bench, set_instance *instance,
 
 static int fold_read(fold_set *set, fold_bench *bench, set_instance *instance, const script_streams *streams, int64_t up_to,
                      fold_run *run, annal_error *problem, annal_error *error) {
-  annal_selection selection = {.size = sizeof selection,
-                               .streams = streams->streams,
-                               .stream_count = streams->count,
-                               .after = instance->position,
-                               .before = up_to + 1};
+  annal_selection selection = {.size = sizeof selection, .streams = streams->streams, .stream_count = streams->count};
+  store_head_info after = {.position = instance->position}, end = {.position = up_to};
+  memccpy(after.id, instance->latest_event_id, 0, sizeof after.id);
   *run = (fold_run){.projection = set->projection, .id = instance->id, .source = {.up_to = up_to}};
-  int code = store_read(set->context->store, &selection, &run->source.cursor, error);
+  int code = store_read_known(set->context->store, &selection, &after, &end, &run->source.cursor, error);
   if (code) {
     *problem = *error;
     return code;
@@ -281,4 +279,3 @@ int set_view(fold_set *set, fold_bench *bench, set_instance *instance, annal_err
   *error = problem;
   return code;
 }
-

@@ -83,8 +83,16 @@ static int ids_body(lua_State *L, void *context, annal_error *error) {
 int script_event_ids(script_state *state, const script_projection *projection, const annal_event *event, base_buf *out,
                      size_t *count, annal_error *error) {
   question q = {.state = state, .projection = projection, .event = event, .out = out, .begin = out->size, .count = count};
+  annal_event upgraded;
+  base_buf data; /* of an event of an older version: what is asked of is its upgraded form */
+  bool older = false;
   *count = 0;
-  int code = script_protect(state, ids_body, &q, error);
+  buf_init(&data, state->app->env);
+  int code = script_look_at_version(state->app, event, &older, error);
+  if (!code && older) code = script_upcast(state, event, &data, &upgraded, error);
+  if (older) q.event = &upgraded;
+  if (!code) code = script_protect(state, ids_body, &q, error);
   if (code) out->size = q.begin;
+  buf_free(&data);
   return code;
 }

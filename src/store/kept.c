@@ -132,6 +132,21 @@ void store_piece_end(store_piece *piece) {
   if (piece) piece->backend->end(piece);
 }
 
+int store_read_known(store *s, const annal_selection *selection, const store_head_info *after, const store_head_info *up_to,
+                     store_cursor **cursor, annal_error *error) {
+  *cursor = NULL;
+  annal_selection bounded = *selection;
+  store_reach reach = {.up_to = *up_to, .patient = true};
+  if (after->id[0]) reach.seen = *after;
+  bounded.after = after->position;
+  bounded.before = up_to->position + 1;
+  int result = store_check_own(s, error);
+  if (!result) result = store_check_streams(selection->streams, selection->stream_count, false, error);
+  if (!result) result = s->backend->read(s, &bounded, &reach, cursor, error);
+  if (!result) (*cursor)->owner = s->owner;
+  return result;
+}
+
 /* ---- Whole sets -------------------------------------------------------------------------------------------------------- */
 
 int store_set_reset(store *s, const char *type, const char *set, const store_head_info *checkpoint, bool *done,

@@ -106,10 +106,15 @@ typedef struct store_advanced {
 int store_piece_commit(store_piece *piece, const store_advance *advance, store_advanced *done, annal_error *error);
 void store_piece_end(store_piece *piece); /* what was not committed is undone; accepts NULL */
 
+/* Reads events (store_read) of which it is known that they are there, whichever server answers: above the event `after` and up to the
+ * event `up_to`, each as it was seen; an empty id stands for whichever event. `selection` has streams and no bounds. */
+int store_read_known(store *s, const annal_selection *selection, const store_head_info *after, const store_head_info *up_to,
+                     store_cursor **cursor, annal_error *error);
+
 /* ---- Whole sets -------------------------------------------------------------------------------------------------------- */
 
 /* A set that was made from another log than this one: away with its rows and parked instances, back to the first event, and no
- * longer served. Not *done where its checkpoint is no longer the one that was found. */
+ * longer served. Not *done where its checkpoint is no longer the one that was found, or its event is stored after all. */
 int store_set_reset(store *s, const char *type, const char *set, const store_head_info *checkpoint, bool *done,
                     annal_error *error);
 

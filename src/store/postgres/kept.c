@@ -462,7 +462,9 @@ static int reset(store *base, const char *type, const char *set, const store_hea
   int code = open_transaction(base, &r, error);
   if (code) return code;
   code = lock_checkpoint(&r, type, set, &place, error);
-  bool same = !code && same_place(&place, checkpoint);
+  store_set found = {0};
+  if (!code) code = look_with(&r, type, set, &found, error);
+  bool same = !code && same_place(&place, checkpoint) && !found.sound;
   if (same) code = stop_serving(&r, type, set, error);
   if (same && !code) code = run_texts(&r, "kept_drop_rows.sql", TEXTS(type, set), NULL, error);
   if (same && !code) code = run_texts(&r, "kept_drop_parked.sql", TEXTS(type, set), NULL, error);

@@ -444,7 +444,10 @@ static int stop_serving(sqlite_store *s, sqlite_conn *conn, const set_names *nam
 static int reset_body(sqlite_store *s, sqlite_conn *conn, void *context, bool *keep, annal_error *error) {
   const set_names *names = context;
   store_head_info first = {0};
+  store_set found = {0};
   int result = is_same_checkpoint(s, conn, names->type, names->set, names->checkpoint, names->done, error);
+  if (!result) result = look_with(s, conn, names->type, names->set, &found, error);
+  if (found.sound) *names->done = false;
   if (result || !*names->done) return result;
   *keep = true;
   result = stop_serving(s, conn, names, error);
