@@ -11,7 +11,8 @@ static const struct {
   void (*run)(const bench_options *options, bool postgres, const char *which);
 } works[] = {{"W1", work_appends},         {"W2", work_appends}, {"W3", work_appends},
              {"W4", work_appends},         {"W4C", work_calls},  {"W5", work_views_from_events},
-             {"W6", work_views_from_rows}, {"W7", work_rebuild}, {"W9", work_follow}};
+             {"W6", work_views_from_rows}, {"W7", work_rebuild}, {"W8", work_queries},
+             {"W9", work_follow}};
 
 static bool wanted(const char *name, char *const *names, int count) {
   for (int i = 0; i < count; i++)

@@ -12,7 +12,8 @@
 struct raw_connection {
   PGconn *pg;
   sqlite3 *sqlite;
-  sqlite3_stmt *insert, *select, *row;
+  sqlite3_stmt *insert, *select, *row, *views, *views_of_user;
+  char fingerprint[64]; /* of the views, once they are asked for */
   char copy[256];
 };
 
@@ -55,6 +56,12 @@ static raw_connection *open_postgres(raw_connection *raw, const char *location, 
              "select position, id, type, version, data, metadata, created_at from events where (data->>'cartId') collate \"C\" = "
              "$1 and position > $2 "
              "order by position");
+  pg_prepare(raw, "views",
+             "select id, data, latest_event_id, position, updated_at from projections where type = $1 and fingerprint = $2 "
+             "order by id");
+  pg_prepare(raw, "views of user",
+             "select id, data, latest_event_id, position, updated_at from projections where type = $1 and fingerprint = $2 and "
+             "(data->>'userId') collate \"C\" = $3 order by id");
   pg_prepare(raw, "row", "select state, data, position, latest_event_id from projections where type = $1 and id = $2");
   return raw;
 }
@@ -87,6 +94,8 @@ void raw_close(raw_connection *raw) {
   sqlite3_finalize(raw->insert);
   sqlite3_finalize(raw->select);
   sqlite3_finalize(raw->row);
+  sqlite3_finalize(raw->views);
+  sqlite3_finalize(raw->views_of_user);
   if (raw->sqlite) sqlite3_close(raw->sqlite);
   free(raw);
 }
@@ -237,4 +246,101 @@ void raw_forget_rows(raw_connection *raw) {
     else sqlite_run(raw, statements[i]);
   }
   if (raw->pg) pg_run(raw, "vacuum projections");
+}
+
+/* ---- Views ------------------------------------------------------------------------------------------------------------- */
+
+/* The rows as the JSON array that they are to be: no text is looked at, and times stay numbers. */
+typedef struct raw_text {
+  char *bytes;
+  size_t size, capacity;
+} raw_text;
+
+static void add(raw_text *text, const char *bytes, size_t size) {
+  if (text->size + size > text->capacity) {
+    text->capacity = (text->size + size) * 2;
+    text->bytes = realloc(text->bytes, text->capacity);
+    if (!text->bytes) bench_die("out of memory");
+  }
+  memcpy(text->bytes + text->size, bytes, size);
+  text->size += size;
+}
+
+static void add_view(raw_text *text, const char *id, const char *data, size_t size, const char *event, int64_t position,
+                     int64_t time) {
+  char rest[512];
+  add(text, text->size ? ",{\"data\":" : "[{\"data\":", 9);
+  add(text, data, size);
+  int length = snprintf(rest, sizeof rest, ",\"id\":\"%s\",\"latest_event_id\":\"%s\",\"position\":%lld,\"updated_at\":%lld}", id,
+                        event, (long long)position, (long long)time);
+  add(text, rest, (size_t)length);
+}
+
+static int64_t big_endian(const char *bytes) {
+  uint64_t value = 0;
+  for (int i = 0; i < 8; i++) value = value << 8 | (unsigned char)bytes[i];
+  return (int64_t)value;
+}
+
+static size_t pg_query_views(raw_connection *raw, const char *type, const char *user) {
+  if (!raw->fingerprint[0]) {
+    pg_run(raw, "analyze projections"); /* or the planner knows nothing of them yet */
+    PGresult *result = PQexec(raw->pg, "select fingerprint from projections limit 1");
+    if (PQntuples(result) == 1) snprintf(raw->fingerprint, sizeof raw->fingerprint, "%s", PQgetvalue(result, 0, 0));
+    PQclear(result);
+  }
+  const char *values[3] = {type, raw->fingerprint, user};
+  PGresult *result = PQexecPrepared(raw->pg, user ? "views of user" : "views", user ? 3 : 2, values, NULL, NULL, 1);
+  if (PQresultStatus(result) != PGRES_TUPLES_OK) bench_die("raw views: %s", PQerrorMessage(raw->pg));
+  size_t count = (size_t)PQntuples(result);
+  raw_text text = {0};
+  for (int i = 0; i < (int)count; i++)
+    add_view(&text, PQgetvalue(result, i, 0), PQgetvalue(result, i, 1), (size_t)PQgetlength(result, i, 1),
+             PQgetvalue(result, i, 2), big_endian(PQgetvalue(result, i, 3)), big_endian(PQgetvalue(result, i, 4)));
+  PQclear(result);
+  free(text.bytes);
+  return count;
+}
+
+static sqlite3_stmt *sqlite_statement(raw_connection *raw, const char *sql) {
+  sqlite3_stmt *statement;
+  if (sqlite3_prepare_v2(raw->sqlite, sql, -1, &statement, NULL)) bench_die("raw: %s: %s", sql, sqlite3_errmsg(raw->sqlite));
+  return statement;
+}
+
+static void sqlite_prepare_views(raw_connection *raw) {
+  sqlite3_stmt *first = sqlite_statement(raw, "select fingerprint from projections limit 1");
+  if (sqlite3_step(first) == SQLITE_ROW) snprintf(raw->fingerprint, sizeof raw->fingerprint, "%s", sqlite3_column_text(first, 0));
+  sqlite3_finalize(first);
+  raw->views =
+      sqlite_statement(raw, "select id, data, latest_event_id, position, updated_at from projections where type = ?1 and "
+                            "fingerprint = ?2 order by id");
+  raw->views_of_user = sqlite_statement(
+      raw,
+      "select id, data, latest_event_id, position, updated_at from projections where type = ?1 and fingerprint = ?2 and "
+      "case json_type(data,'$.userId') when 'text' then data->>'$.userId' when 'null' then null else data->'$.userId' end = ?3 "
+      "order by id");
+}
+
+static size_t sqlite_query_views(raw_connection *raw, const char *type, const char *user) {
+  size_t count = 0;
+  raw_text text = {0};
+  if (!raw->views) sqlite_prepare_views(raw);
+  sqlite3_stmt *statement = user ? raw->views_of_user : raw->views;
+  sqlite3_bind_text(statement, 1, type, -1, SQLITE_STATIC);
+  sqlite3_bind_text(statement, 2, raw->fingerprint, -1, SQLITE_STATIC);
+  if (user) sqlite3_bind_text(statement, 3, user, -1, SQLITE_STATIC);
+  while (sqlite3_step(statement) == SQLITE_ROW) {
+    add_view(&text, (const char *)sqlite3_column_text(statement, 0), (const char *)sqlite3_column_text(statement, 1),
+             (size_t)sqlite3_column_bytes(statement, 1), (const char *)sqlite3_column_text(statement, 2),
+             sqlite3_column_int64(statement, 3), sqlite3_column_int64(statement, 4));
+    count++;
+  }
+  sqlite3_reset(statement);
+  free(text.bytes);
+  return count;
+}
+
+size_t raw_query_views(raw_connection *raw, const char *type, const char *user_or_null) {
+  return raw->pg ? pg_query_views(raw, type, user_or_null) : sqlite_query_views(raw, type, user_or_null);
 }

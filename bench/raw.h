@@ -31,4 +31,7 @@ void raw_forget_rows(raw_connection *raw);
 /* Reads the saved row of one instance; answers how many there are. */
 size_t raw_read_row(raw_connection *raw, const char *type, const char *id);
 
+/* Reads the saved views of a type, by id, into a JSON array: all of them, or those whose userId that is. Answers how many. */
+size_t raw_query_views(raw_connection *raw, const char *type, const char *user_or_null);
+
 #endif

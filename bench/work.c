@@ -14,9 +14,14 @@ static int made_count;
 bool work_has_postgres(const bench_options *options) { return options->postgres != NULL; }
 
 annal_store *work_open(const bench_options *options, const work_store *store) {
-  static const char *const declared[] = {"cartId", "productId"};
-  annal_options open_options = {
-      .size = sizeof open_options, .app = options->app, .schema = store->schema, .data_indexes = declared, .data_index_count = 2};
+  static const char *const declared[] = {"cartId", "productId"}, *const of_views[] = {"userId"};
+  annal_options open_options = {.size = sizeof open_options,
+                                .app = options->app,
+                                .schema = store->schema,
+                                .data_indexes = declared,
+                                .data_index_count = 2,
+                                .projection_indexes = of_views,
+                                .projection_index_count = 1};
   annal_store *handle;
   annal_error error;
   bench_check(annal_open(store->location, &open_options, &handle, &error), &error, "open");

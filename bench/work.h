@@ -25,6 +25,7 @@ void work_calls(const bench_options *options, bool postgres, const char *which);
 void work_views_from_events(const bench_options *options, bool postgres, const char *which); /* W5 */
 void work_views_from_rows(const bench_options *options, bool postgres, const char *which);   /* W6 */
 void work_rebuild(const bench_options *options, bool postgres, const char *which);           /* W7 */
+void work_queries(const bench_options *options, bool postgres, const char *which);           /* W8 */
 void work_follow(const bench_options *options, bool postgres, const char *which);            /* W9 */
 
 #endif

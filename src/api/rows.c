@@ -5,7 +5,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "script/near.h"
-#include "json/json.h"
+#include "json/json_write.h"
 #include <string.h>
 
 static int check_row(annal_store *handle, const char *type, const char *id, const char *data, const char *latest_event_id,
@@ -185,26 +185,32 @@ int handle_query(annal_store *handle, const annal_query *query, const char *id_o
   return code;
 }
 
+static void add_id(base_buf *out, const char *id) { json_add_string(out, id, strlen(id)); }
+
 void handle_add_row(base_buf *out, const store_row *row) {
   char time[28];
   annal_time_text(row->updated_at, time);
-  buf_text(out, "{\"data\":");
-  buf_add(out, row->data, row->data_size);
-  buf_text(out, ",\"id\":");
-  json_add_string(out, row->id, strlen(row->id));
-  buf_text(out, ",\"latest_event_id\":");
-  json_add_string(out, row->latest_event_id, strlen(row->latest_event_id));
+  buf_reserve(out, row->data_size + 512); /* most ids are short: then the rest is only written down */
+  json_put_word(out, "{\"data\":");
+  json_put_bytes(out, row->data, row->data_size);
+  json_put_word(out, ",\"id\":");
+  add_id(out, row->id);
+  json_put_word(out, ",\"latest_event_id\":");
+  add_id(out, row->latest_event_id);
   if (row->parked) {
-    buf_text(out, ",\"parked\":{\"error\":");
+    json_put_word(out, ",\"parked\":{\"error\":");
     json_add_string(out, row->parked, strlen(row->parked));
-    buf_text(out, ",\"event_id\":");
-    json_add_string(out, row->parked_event_id, strlen(row->parked_event_id));
-    buf_char(out, '}');
+    json_put_word(out, ",\"event_id\":");
+    add_id(out, row->parked_event_id);
+    json_put_word(out, "}");
   }
-  buf_text(out, ",\"position\":");
-  buf_int(out, row->position);
-  buf_text(out, row->stale ? ",\"stale\":true" : ",\"stale\":false");
-  buf_text(out, ",\"updated_at\":\"");
-  buf_text(out, time);
-  buf_text(out, "\"}");
+  json_put_word(out, ",\"position\":");
+  json_write_int(out, row->position);
+  json_put_word(out, ",\"stale\":");
+  if (row->stale) json_put_word(out, "true");
+  else json_put_word(out, "false");
+  json_put_word(out, ",\"updated_at\":\"");
+  json_put_bytes(out, time, sizeof time - 1);
+  json_put_word(out, "\"}");
+  json_close(out);
 }

@@ -10,6 +10,9 @@
 #include "base/limits.h"
 #include "json/json.h"
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 /* One step of the path from the root to the value at hand: a container that is being walked. */
 typedef struct json_frame {
@@ -139,6 +142,15 @@ static inline bool json_byte_stops(unsigned char c) { return c < 0x20 || c >= 0x
 
 /* The first byte from `at` on that is a quote, a backslash, a control character or not ASCII; `end` if there is none. */
 static inline const char *json_skip_plain(const char *at, const char *end) {
+#ifdef __SSE2__
+  for (; end - at >= 16; at += 16) {
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
+    __m128i quotes = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+    __m128i others = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20)); /* signed: what is not ASCII is below 0 */
+    int stops = _mm_movemask_epi8(_mm_or_si128(quotes, others));
+    if (stops) return at + __builtin_ctz((unsigned)stops);
+  }
+#endif
   while (end - at >= 8) {
     uint64_t stops = json_word_stops(json_word(at));
     if (stops) {

@@ -47,6 +47,7 @@ typedef struct store_sought {
   const order_place *after;  /* where the row `after` stands in the order; of no meaning without them */
   bool along_order;          /* the index of the field that it is ordered by gives the first rows at once */
   bool by_order;             /* that, or the index of a range */
+  bool by_value;             /* a declared field is to have a value */
 } store_sought;
 
 typedef struct store_backend {

@@ -45,9 +45,9 @@ static int read_range(store *s, const annal_range *range, order_range *out, anna
   out->field = range->name;
   out->has_min = range->min != NULL;
   out->has_max = range->max != NULL;
-  int code = out->has_min ? read_end(s, range, range->min, "min", &out->min, error) : ANNAL_OK;
-  if (!code && out->has_max) code = read_end(s, range, range->max, "max", &out->max, error);
-  if (!code && out->has_min && out->has_max && out->min.kind != out->max.kind)
+  int code = range->min ? read_end(s, range, range->min, "min", &out->min, error) : ANNAL_OK;
+  if (!code && range->max) code = read_end(s, range, range->max, "max", &out->max, error);
+  if (!code && range->min && range->max && out->min.kind != out->max.kind)
     code = error_set(error, ANNAL_MISUSE, where, "min and max are a number and a string: a range is of one kind");
   return code;
 }
@@ -140,11 +140,10 @@ static int check(const store_query *query, annal_error *error) {
   return ANNAL_OK;
 }
 
-/* Which indexes may help. The rows that one value of a declared field has are few: then these are what is read. */
+/* Which indexes may help. */
 static void choose_indexes(const store *s, store_sought *sought) {
   const store_query *query = sought->query;
-  for (size_t i = 0; i < query->data_count; i++)
-    if (is_declared(s, query->data[i].name)) return;
+  for (size_t i = 0; i < query->data_count; i++) sought->by_value |= is_declared(s, query->data[i].name);
   sought->along_order = query->order && query->limit > 0 && is_declared(s, query->order);
   sought->by_order = sought->along_order;
   for (size_t i = 0; i < query->range_count; i++) sought->by_order |= is_declared(s, query->ranges[i].name);

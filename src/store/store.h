@@ -195,8 +195,9 @@ typedef struct store_query {
   const char *after; /* the rows behind the one of this id, where that stands now; not_found when it is not there; or NULL */
 } store_query;
 
-/* Called for each row, which is borrowed during the call and has no state; the type is the query's own. What it sees is one
- * snapshot, and it may use the store. A non-zero answer ends the query, which answers 0. */
+/* Called for each row, which is borrowed during the call: without fingerprint, state and created_at, of which a query has no use.
+ * The rows are one snapshot. It must not use the store, which is in the middle of answering. A non-zero answer ends the query,
+ * which answers 0. */
 typedef int store_each_row(void *context, const store_row *row);
 int store_query_rows(store *s, const store_query *query, store_each_row *each, void *context, annal_error *error);
 

@@ -66,6 +66,43 @@ static void rows_are_queried_and_stale_ones_marked(void **unused) {
   place_remove(&p);
 }
 
+static void rows_come_in_order_and_in_pages(void **unused) {
+  (void)unused;
+  place p;
+  annal_error error;
+  annal_text rows;
+  place_start(&p, CART);
+  static const char *const ids[] = {"a", "b", "c", "d"};
+  annal_view_options save = {.size = sizeof save, .save = true};
+  for (int i = 0; i < 4; i++) {
+    char data[64], view[64];
+    snprintf(data, sizeof data, "{\"cartId\":\"%s\",\"n\":%d}", ids[i], 10 - i);
+    snprintf(view, sizeof view, "{\"id\":\"%s\",\"n\":%d}", ids[i], 10 - i);
+    put(&p, "ADDED", NULL, data);
+    expect_annal_view(&p, "CART", ids[i], &save, view);
+  }
+  const annal_range range = {.name = "n", .min = "7.5"};
+  annal_query query = {.size = sizeof query, .type = "CART", .ranges = &range, .range_count = 1, .order = "n", .limit = 2};
+  expect_ok(annal_query_projections(p.handle, &query, &rows, &error), &error);
+  expect_in(rows.bytes, "[{\"data\":{\"id\":\"c\",\"n\":8},\"id\":\"c\",");
+  expect_in(rows.bytes, ",{\"data\":{\"id\":\"b\",\"n\":9},\"id\":\"b\",");
+  assert_null(strstr(rows.bytes, "\"id\":\"a\""));
+  annal_text_free(p.handle, &rows);
+  query.after = "b";
+  expect_ok(annal_query_projections(p.handle, &query, &rows, &error), &error);
+  expect_in(rows.bytes, "[{\"data\":{\"id\":\"a\",\"n\":10},\"id\":\"a\",");
+  annal_text_free(p.handle, &rows);
+  query.descending = true;
+  query.after = "c"; /* nothing of the range is below it */
+  expect_ok(annal_query_projections(p.handle, &query, &rows, &error), &error);
+  assert_string_equal(rows.bytes, "[]");
+  annal_text_free(p.handle, &rows);
+  query.after = "z";
+  assert_int_equal(annal_query_projections(p.handle, &query, &rows, &error), ANNAL_NOT_FOUND);
+  assert_string_equal(error.where, "after");
+  place_remove(&p);
+}
+
 static void events_are_checked_by_the_scripts(void **unused) {
   (void)unused;
   place p;
@@ -178,6 +215,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_view_is_read_folded_and_saved),
       cmocka_unit_test(rows_are_queried_and_stale_ones_marked),
+      cmocka_unit_test(rows_come_in_order_and_in_pages),
       cmocka_unit_test(events_are_checked_by_the_scripts),
       cmocka_unit_test(a_load_that_fails_leaves_the_scripts_in_force),
       cmocka_unit_test(numbers_and_empty_tables_come_through_a_view_unchanged),

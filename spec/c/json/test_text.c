@@ -33,10 +33,10 @@ static void writes_the_shortest_escapes(void **state) {
 /* Each byte value at each place within and across the words that are looked at together. */
 static void finds_every_special_byte_at_every_place(void **state) {
   json_case *c = *state;
-  for (size_t length = 0; length < 20; length++) {
+  for (size_t length = 0; length < 36; length++) {
     for (size_t place = 0; place < length; place++) {
       for (int byte = 0; byte < 256; byte++) {
-        char text[32], wanted[64];
+        char text[48], wanted[80];
         memset(text, 'x', sizeof text);
         text[0] = text[length + 1] = '"';
         text[1 + place] = (char)byte;

@@ -148,6 +148,8 @@ static void queries_of_rows_go_along_their_indexes(void **state) {
                    .position = 1,
                    .latest_event_id = "e1"};
   assert_ok(store_put_rows(f->store, &row, 1, NULL, &test_error));
+  row.id = "b"; /* a query that finds nothing has something more to ask */
+  assert_ok(store_put_rows(f->store, &row, 1, NULL, &test_error));
   char of_field[PG_INDEX_NAME_BYTES], of_order[PG_INDEX_NAME_BYTES];
   pg_index_name("projections", "k", of_field);
   pg_index_name("order", "k", of_order);
@@ -162,7 +164,8 @@ static void queries_of_rows_go_along_their_indexes(void **state) {
       {{.limit = 5}, "views_pkey", false},
       {{.limit = 5, .after = "a"}, "views_pkey", false},
       {{.data = &one, .data_count = 1}, of_field, true},
-      {{.data = &one, .data_count = 1, .order = "k", .limit = 5}, of_field, true},
+      {{.data = &one, .data_count = 1, .order = "k"}, of_field, true},
+      {{.data = &one, .data_count = 1, .fingerprint = ""}, of_field, true},
       {{.order = "k", .limit = 5}, of_order, false},
       {{.order = "k", .limit = 5, .descending = true}, of_order, false},
       {{.order = "k", .limit = 5, .after = "a"}, of_order, false},
@@ -171,18 +174,23 @@ static void queries_of_rows_go_along_their_indexes(void **state) {
       {{.fingerprint = "", .order = "k", .limit = 5}, of_order, false},
       {{.fingerprint = "", .limit = 5}, "views_pkey", false},
   };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+  const size_t count = sizeof cases / sizeof *cases;
+  for (size_t i = 0; i < 2 * count; i++) {
     char step[96];
-    plan_of_rows(f, cases[i].query, plan, sizeof plan);
-    snprintf(step, sizeof step, " using %s on views p ", cases[i].index);
+    if (i == count) { /* the same where there is another set */
+      row.fingerprint = "f0";
+      assert_ok(store_put_rows(f->store, &row, 1, NULL, &test_error));
+    }
+    if (i >= count && cases[i % count].query.fingerprint) continue; /* it knows of one set, and was explained */
+    plan_of_rows(f, cases[i % count].query, plan, sizeof plan);
+    snprintf(step, sizeof step, " using %s on views p ", cases[i % count].index);
     const char *found = strstr(plan, step);
-    if (!found && (found = strstr(plan, " Backward using")) != NULL) found = strstr(found, step);
     if (!found) fail_msg("case %zu: not%sin\n%s", i, step, plan);
     const char *first = strstr(plan, "Nested Loop"); /* below it the sets are read */
     const char *sort = strstr(first ? first : plan, "Sort Key");
-    if (!cases[i].sorted && sort && sort < found) fail_msg("case %zu sorts:\n%s", i, plan);
-    const char *own = strstr(plan, "on views o");
-    if (own && !strstr(plan, "using views_pkey on views o")) fail_msg("case %zu looks for ids in other ways:\n%s", i, plan);
+    if (!cases[i % count].sorted && sort && sort < found) fail_msg("case %zu sorts:\n%s", i, plan);
+    if (i >= count && !strstr(plan, "using views_pkey on views o"))
+      fail_msg("case %zu looks for ids in other ways:\n%s", i, plan);
   }
 }
 

@@ -320,36 +320,6 @@ static void a_query_takes_many_large_rows(void **state) {
   free(data);
 }
 
-typedef struct nested {
-  fixture *f;
-  int calls;
-} nested;
-
-static int use_store(void *context, const store_row *row) {
-  nested *n = context;
-  annal_error error;
-  store_head_info head;
-  assert_int_equal(store_head(n->f->store, &head, &error), ANNAL_OK);
-  store_row again = *row;
-  again.position++;
-  again.latest_event_id = "e9";
-  assert_int_equal(store_put_rows(n->f->store, &again, 1, NULL, &error), ANNAL_OK);
-  n->calls++;
-  return 0;
-}
-
-static void a_callback_may_use_the_store(void **state) {
-  fixture *f = *state;
-  fill_events(f);
-  put(f, "f1", "a", "1", 8);
-  put(f, "f1", "b", "2", 8);
-  nested n = {.f = f};
-  store_query query = {.type = "CART", .fingerprint = "f1"};
-  assert_ok(store_query_rows(f->store, &query, use_store, &n, &test_error));
-  assert_int_equal(n.calls, 2);
-  assert_string_equal(query_of(f, (store_query){0}), "a=1@9 b=2@9");
-}
-
 /* ---- Check ------------------------------------------------------------------------------------------------------------- */
 
 static char findings_text[65536];
@@ -443,7 +413,6 @@ int main(void) {
       TEST(an_order_that_cannot_be_is_refused),
       TEST(an_id_without_a_row_of_this_code_shows_its_newest_other_one),
       TEST(a_query_takes_many_large_rows),
-      TEST(a_callback_may_use_the_store),
       TEST(a_sound_store_has_no_findings),
       TEST(check_finds_what_was_planted),
       TEST(check_finds_a_missing_index),

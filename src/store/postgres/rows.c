@@ -171,34 +171,49 @@ static void add_filter(query *q, const store_sought *sought, const query_order *
   if (sought->by_order) query_text(q, " and p.position >= 0");
 }
 
+/* Whoever wants all rows that have a value is to find them by its index. A planner without statistics takes every set for a row or
+ * two, and would rather read the whole of it by the primary key, which spares it the sorting. */
+static void add_set_order(query *q, const store_sought *sought, const query_order *order) {
+  bool plain = order->field || sought->query->limit > 0 || !sought->by_value;
+  if (plain) query_add_order(q, order, false);
+  else query_text(q, " order by p.id || ''");
+  query_add_limit(q, sought);
+}
+
+/* With a limit no set has to give more than that. */
+static void add_first(query *q, const store_sought *sought, const query_order *order) {
+  if (sought->query->limit == 0) {
+    query_text(q, "offset 0");
+    return;
+  }
+  query_add_order(q, order, true);
+  query_add_limit(q, sought);
+}
+
 static void add_part(query *q, int part, const store_sought *sought, const query_order *order) {
   switch (part) {
   case PART_FILTER: add_filter(q, sought, order); break;
   case PART_COLUMNS: query_add_order_columns(q, order); break;
-  case PART_FIRST: /* with a limit no set has to give more than that */
-    if (sought->query->limit == 0) {
-      query_text(q, "offset 0");
-      break;
-    }
-    query_add_order(q, order, true);
-    query_add_limit(q, sought);
-    break;
-  default: query_add_order(q, order, part == PART_ORDER); query_add_limit(q, sought);
+  case PART_FIRST: add_first(q, sought, order); break;
+  case PART_SET_ORDER: add_set_order(q, sought, order); break;
+  default: query_add_order(q, order, true); query_add_limit(q, sought);
   }
 }
 
+/* Which rows a statement is to find. */
+typedef enum query_sets { ONE_SET, OWN_SET_IF_ALONE, ALL_SETS } query_sets;
+
 /* The statement in `sql`, its parameters in `q`. */
-static bool build_query(pg_store *s, const store_sought *sought, query *q, base_buf *sql) {
+static bool build_query(pg_store *s, const store_sought *sought, query_sets sets, query *q, base_buf *sql) {
   static const char *const words[PARTS] = {"filter", "columns", "first", "order", "set_order"};
-  bool one_set = sought->query->one_set || sought->query->fingerprint[0] == 0;
+  static const char *const files[] = {
+      [ONE_SET] = "query_set.sql", [OWN_SET_IF_ALONE] = "query_own.sql", [ALL_SETS] = "query_rows.sql"};
   query_order order = query_order_of(&pg_dialect, sought);
   size_t starts[PARTS];
-  query_init(q, s->base.env, &pg_dialect);
-  buf_init(sql, s->base.env);
   query_bind_text(q, sought->query->type);
   query_bind_text(q, sought->query->fingerprint);
   for (int part = 0; part < PARTS; part++) {
-    bool wanted = part == PART_FILTER || one_set == (part == PART_SET_ORDER);
+    bool wanted = part == PART_FILTER || (sets == ALL_SETS) == (part != PART_SET_ORDER);
     starts[part] = q->sql.size;
     if (wanted) add_part(q, part, sought, &order);
     buf_char(&q->sql, 0);
@@ -207,44 +222,81 @@ static bool build_query(pg_store *s, const store_sought *sought, query *q, base_
   if (q->failed) return false;
   pg_word own[PARTS + 1] = {{NULL, NULL}};
   for (int part = 0; part < PARTS; part++) own[part] = (pg_word){words[part], q->sql.bytes + starts[part]};
-  pg_render(sql, &s->names, own, one_set ? "query_set.sql" : "query_rows.sql");
+  pg_render(sql, &s->names, own, files[sets]);
   return !sql->failed;
 }
 
-static void get_row(const PGresult *result, int row, const store_query *asked, store_row *out) {
-  *out = (store_row){.type = asked->type,
-                     .fingerprint = PQgetvalue(result, row, 0),
-                     .id = PQgetvalue(result, row, 1),
-                     .data = PQgetvalue(result, row, 2),
-                     .data_size = (size_t)PQgetlength(result, row, 2),
-                     .position = pg_int(result, row, 3),
-                     .latest_event_id = PQgetvalue(result, row, 4),
-                     .created_at = pg_time(result, row, 5),
-                     .updated_at = pg_time(result, row, 6)};
-  out->stale = strcmp(out->fingerprint, asked->fingerprint) != 0;
-}
-
-/* The whole answer is taken in before the first row is handed out: its callers gather it anyway, and a slow one would otherwise
- * hold a connection and run into the server's timeout. */
-int pg_query_rows(store *base, const store_sought *sought, store_each_row *each, void *context, annal_error *error) {
-  pg_store *s = (pg_store *)base;
-  pg_call call = pg_call_begin(s);
+static int run_query(pg_store *s, const store_sought *sought, query_sets sets, const pg_call *call, PGresult **result,
+                     annal_error *error) {
   query q;
   base_buf sql;
   pg_params params;
-  PGresult *result = NULL;
+  query_init(&q, s->base.env, &pg_dialect);
+  buf_init(&sql, s->base.env);
   pg_params_init(&params, s->base.env);
-  bool built = build_query(s, sought, &q, &sql);
+  bool built = build_query(s, sought, sets, &q, &sql);
   pg_params_query(&params, &q);
-  int code = built ? pg_run(s, sql.bytes, &params, &call, &result, error) : error_memory(error);
+  int code = built ? pg_run(s, sql.bytes, &params, call, result, error) : error_memory(error);
+  pg_params_free(&params);
+  buf_free(&sql);
+  query_free(&q);
+  return code;
+}
+
+/* Whether there are other sets, where no row has said so. */
+static int look_for_others(pg_store *s, const store_query *asked, const pg_call *call, bool *others, annal_error *error) {
+  base_buf sql;
+  pg_params params;
+  PGresult *result = NULL;
+  buf_init(&sql, s->base.env);
+  pg_params_init(&params, s->base.env);
+  pg_render(&sql, &s->names, NULL, "other_sets.sql");
+  pg_params_text(&params, asked->type);
+  pg_params_text(&params, asked->fingerprint);
+  int code = sql.failed ? error_memory(error) : pg_run(s, sql.bytes, &params, call, &result, error);
+  *others = !code && pg_int(result, 0, 0);
+  PQclear(result);
+  pg_params_free(&params);
+  buf_free(&sql);
+  return code;
+}
+
+/* Most types have one set: what others cost is paid only where there are some. The result is one statement's in any case. */
+static int find_rows(pg_store *s, const store_sought *sought, PGresult **result, annal_error *error) {
+  pg_call call = pg_call_begin(s);
+  bool others = false;
+  if (sought->query->one_set || sought->query->fingerprint[0] == 0) return run_query(s, sought, ONE_SET, &call, result, error);
+  int code = run_query(s, sought, OWN_SET_IF_ALONE, &call, result, error);
+  if (code) return code;
+  if (PQntuples(*result) > 0) others = pg_int(*result, 0, 5) != 0;
+  else code = look_for_others(s, sought->query, &call, &others, error);
+  if (code || !others) return code;
+  PQclear(*result);
+  *result = NULL;
+  return run_query(s, sought, ALL_SETS, &call, result, error);
+}
+
+/* The last column says whether the row is stale; where there is but one set it is false or not there. */
+static void get_row(const PGresult *result, int row, const store_query *asked, store_row *out) {
+  *out = (store_row){.type = asked->type,
+                     .id = PQgetvalue(result, row, 0),
+                     .data = PQgetvalue(result, row, 1),
+                     .data_size = (size_t)PQgetlength(result, row, 1),
+                     .position = pg_int(result, row, 2),
+                     .latest_event_id = PQgetvalue(result, row, 3),
+                     .updated_at = pg_time(result, row, 4),
+                     .stale = PQnfields(result) > 5 && pg_int(result, row, 5)};
+}
+
+/* The whole answer is taken in before the first row is handed out: a slow caller would otherwise run into the server's timeout. */
+int pg_query_rows(store *base, const store_sought *sought, store_each_row *each, void *context, annal_error *error) {
+  PGresult *result = NULL;
+  int code = find_rows((pg_store *)base, sought, &result, error);
   for (int i = 0; !code && i < PQntuples(result); i++) {
     store_row row;
     get_row(result, i, sought->query, &row);
     if (each(context, &row)) break;
   }
   PQclear(result);
-  pg_params_free(&params);
-  buf_free(&sql);
-  query_free(&q);
   return code;
 }

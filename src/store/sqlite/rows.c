@@ -119,50 +119,6 @@ bool sqlite_get_row(sqlite3_stmt *stmt, store_row *row) {
   return row->type && row->fingerprint && row->id && row->data && row->latest_event_id;
 }
 
-/* Rows of an answer, which are handed out with no connection taken, so that whoever receives them may use the store. They are
- * packed one behind the other: a copy of the struct, then its texts. */
-typedef struct row_pack {
-  base_buf bytes;
-  size_t count;
-} row_pack;
-
-static bool pack_row(row_pack *pack, sqlite3_stmt *stmt) {
-  store_row row = {.data_size = 0};
-  const char *texts[] = {(const char *)sqlite3_column_text(stmt, 0), (const char *)sqlite3_column_text(stmt, 1),
-                         (const char *)sqlite3_column_text(stmt, 4)};
-  const char *data = (const char *)sqlite3_column_text(stmt, 2);
-  if (!texts[0] || !texts[1] || !texts[2] || !data) return false;
-  row.data_size = (size_t)sqlite3_column_bytes(stmt, 2);
-  row.position = sqlite3_column_int64(stmt, 3);
-  row.created_at = sqlite3_column_int64(stmt, 5);
-  row.updated_at = sqlite3_column_int64(stmt, 6);
-  row.stale = sqlite3_column_int(stmt, 7) != 0;
-  buf_add(&pack->bytes, &row, sizeof row);
-  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) buf_add(&pack->bytes, texts[i], strlen(texts[i]) + 1);
-  buf_add(&pack->bytes, data, row.data_size + 1);
-  pack->count++;
-  return !pack->bytes.failed;
-}
-
-static const char *next_text(const char **at) {
-  const char *text = *at;
-  *at += strlen(text) + 1;
-  return text;
-}
-
-/* The row that begins at *at, which moves behind it. */
-static store_row unpack_row(const char **at) {
-  store_row row;
-  memcpy(&row, *at, sizeof row);
-  *at += sizeof row;
-  row.fingerprint = next_text(at);
-  row.id = next_text(at);
-  row.latest_event_id = next_text(at);
-  row.data = *at;
-  *at += row.data_size + 1;
-  return row;
-}
-
 /* One of the two parts of a query, which differ in the sets that they look at: its text, with what the user chose. */
 static void add_part(query *q, const char *sql, const store_sought *sought, const query_order *order) {
   static const char mark[] = "@order@";
@@ -179,12 +135,15 @@ static void add_part(query *q, const char *sql, const store_sought *sought, cons
   query_add_after(q, order, sought);
 }
 
-static void build_query(sqlite_store *s, query *q, const store_sought *sought) {
+/* Which rows a statement is to find. */
+typedef enum query_sets { ONE_SET, OWN_SET_IF_ALONE, ALL_SETS } query_sets;
+
+static void build_query(sqlite_store *s, query *q, const store_sought *sought, query_sets sets) {
   query_order order = query_order_of(&sqlite_dialect, sought);
   query_bind_text(q, sought->query->type);
   query_bind_text(q, sought->query->fingerprint);
-  add_part(q, s->sql[SQL_QUERY_ROWS], sought, &order);
-  if (sought->query->fingerprint[0] && !sought->query->one_set) {
+  add_part(q, s->sql[sets == OWN_SET_IF_ALONE ? SQL_QUERY_OWN : SQL_QUERY_ROWS], sought, &order);
+  if (sets == ALL_SETS) {
     query_text(q, "\nUNION ALL\n");
     add_part(q, s->sql[SQL_QUERY_STALE_ROWS], sought, &order);
   }
@@ -192,35 +151,83 @@ static void build_query(sqlite_store *s, query *q, const store_sought *sought) {
   query_add_limit(q, sought);
 }
 
-static int read_rows(sqlite_store *s, const query *q, row_pack *pack, annal_error *error) {
-  sqlite_conn *conn;
+/* Where the rows go, and what became of it. */
+typedef struct receiver {
+  const char *type;
+  store_each_row *each;
+  void *context;
+  bool any;    /* there was a row */
+  bool others; /* there are other sets: nothing was handed out */
+} receiver;
+
+/* The last column says whether the row is stale, or whether there are other sets. */
+static bool get_row(sqlite3_stmt *stmt, const char *type, store_row *row) {
+  *row = (store_row){.type = type,
+                     .id = (const char *)sqlite3_column_text(stmt, 0),
+                     .data = (const char *)sqlite3_column_text(stmt, 1),
+                     .data_size = (size_t)sqlite3_column_bytes(stmt, 1),
+                     .position = sqlite3_column_int64(stmt, 2),
+                     .latest_event_id = (const char *)sqlite3_column_text(stmt, 3),
+                     .updated_at = sqlite3_column_int64(stmt, 4),
+                     .stale = sqlite3_column_int(stmt, 5) != 0};
+  return row->id && row->data && row->latest_event_id;
+}
+
+static int step_query(sqlite_conn *conn, const query *q, query_sets sets, receiver *to, annal_error *error) {
   sqlite3_stmt *stmt;
-  int result = sqlite_take_reader(s, &conn, error);
+  int result = sqlite_prepare_query(conn, q, &stmt, error);
   if (result) return result;
-  result = sqlite_prepare_query(conn, q, &stmt, error);
-  while (!result && (result = sqlite_step(conn, stmt, error)) == SQLITE_ROW) {
-    result = pack_row(pack, stmt) ? ANNAL_OK : error_memory(error);
-    if (result) sqlite_done(stmt);
+  while ((result = sqlite_step(conn, stmt, error)) == SQLITE_ROW) {
+    store_row row;
+    bool there = get_row(stmt, to->type, &row);
+    to->any = true;
+    to->others = sets == OWN_SET_IF_ALONE && row.stale;
+    if (there && !to->others && to->each(to->context, &row) == 0) continue;
+    sqlite_done(stmt);
+    return there ? ANNAL_OK : error_memory(error);
   }
-  sqlite_give_back(conn);
   return result == SQLITE_DONE ? ANNAL_OK : result;
+}
+
+static int run_query(sqlite_store *s, sqlite_conn *conn, const store_sought *sought, query_sets sets, receiver *to,
+                     annal_error *error) {
+  query q;
+  query_init(&q, s->base.env, &sqlite_dialect);
+  build_query(s, &q, sought, sets);
+  int result = step_query(conn, &q, sets, to, error);
+  query_free(&q);
+  return result;
+}
+
+/* Whether there are other sets, where no row has said so. */
+static int look_for_others(sqlite_store *s, sqlite_conn *conn, const store_query *asked, bool *others, annal_error *error) {
+  sqlite3_stmt *stmt;
+  int result = sqlite_prepare(conn, s->sql[SQL_OTHER_SETS], &stmt, error);
+  if (result) return result;
+  sqlite_bind(stmt, 1, asked->type);
+  sqlite_bind(stmt, 2, asked->fingerprint);
+  result = sqlite_step(conn, stmt, error);
+  if (result != SQLITE_ROW) return result < 0 ? result : ANNAL_OK;
+  *others = sqlite3_column_int(stmt, 0) != 0;
+  sqlite_done(stmt);
+  return ANNAL_OK;
+}
+
+/* Most types have one set: what others cost is paid only where there are some. All that is handed out is of one statement. */
+static int read_rows(sqlite_store *s, sqlite_conn *conn, const store_sought *sought, receiver *to, annal_error *error) {
+  if (sought->query->one_set || sought->query->fingerprint[0] == 0) return run_query(s, conn, sought, ONE_SET, to, error);
+  int result = run_query(s, conn, sought, OWN_SET_IF_ALONE, to, error);
+  if (!result && !to->any) result = look_for_others(s, conn, sought->query, &to->others, error);
+  return !result && to->others ? run_query(s, conn, sought, ALL_SETS, to, error) : result;
 }
 
 int sqlite_query_rows(store *s, const store_sought *sought, store_each_row *each, void *context, annal_error *error) {
   sqlite_store *self = (sqlite_store *)s;
-  query q;
-  row_pack pack = {0};
-  query_init(&q, s->env, &sqlite_dialect);
-  buf_init(&pack.bytes, s->env);
-  build_query(self, &q, sought);
-  int result = read_rows(self, &q, &pack, error);
-  const char *at = pack.bytes.bytes;
-  for (size_t i = 0; i < pack.count && !result; i++) {
-    store_row row = unpack_row(&at);
-    row.type = sought->query->type;
-    if (each(context, &row)) break;
-  }
-  buf_free(&pack.bytes);
-  query_free(&q);
+  sqlite_conn *conn;
+  receiver to = {.type = sought->query->type, .each = each, .context = context};
+  int result = sqlite_take_reader(self, &conn, error);
+  if (result) return result;
+  result = read_rows(self, conn, sought, &to, error);
+  sqlite_give_back(conn);
   return result;
 }

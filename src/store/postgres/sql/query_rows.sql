@@ -7,10 +7,10 @@ with recursive prints (fingerprint) as (
            order by p.fingerprint limit 1)
     from prints f where f.fingerprint is not null
 )
-select p.fingerprint, p.id, p.data, p.position, p.latest_event_id, p.created_at, p.updated_at
+select p.id, p.data, p.position, p.latest_event_id, p.updated_at, p.fingerprint <> $2::text
   from prints f
  cross join lateral (
-   select p.fingerprint, p.id, p.data, p.position, p.latest_event_id, p.created_at, p.updated_at@columns@
+   select p.fingerprint, p.id, p.data, p.position, p.latest_event_id, p.updated_at@columns@
      from @projections@ p
     where p.type = $1::text and p.fingerprint = f.fingerprint@filter@
       and (f.fingerprint = $2::text

@@ -1,6 +1,6 @@
 -- For each id without a row of the set ?2: its newest row of any other. Sets are few and found by jumping from one to the next,
 -- so that a type without others costs two look-ups. Columns to order by follow at the mark, a filter and an order at the end.
-SELECT p.fingerprint, p.id, p.data, p.position, p.latest_event_id, p.created_at, p.updated_at, 1 AS stale@order@
+SELECT p.id, p.data, p.position, p.latest_event_id, p.updated_at, 1 AS stale@order@
 FROM (
   WITH RECURSIVE sets (fingerprint) AS (
     SELECT min(fingerprint) FROM {projections} WHERE type = ?1

@@ -63,6 +63,7 @@ INSERT INTO annal_meta (key, value) VALUES
 -- Makes the table of the planner's figures, without reading any other table.
 ANALYZE annal_meta;
 
--- Many events share a type: an index of a declared field is to win over this one.
+-- Many events share a type, and many rows one set: an index of a declared field is to win over these.
 INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
-  ({events_text}, {type_index_text}, '10000000 1000000 1');
+  ({events_text}, {type_index_text}, '10000000 1000000 1'),
+  ({projections_text}, 'sqlite_autoindex_' || {projections_text} || '_1', '1000000 100000 50000 1');
