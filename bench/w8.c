@@ -42,7 +42,8 @@ static void make_views(annal_store *handle) {
   annal_view_options save = {.size = sizeof save, .save = true};
   annal_error error;
   for (unsigned first = 0; first < VIEWS; first += CARTS_A_SAVE) {
-    for (unsigned i = 0; i < CARTS_A_SAVE; i++) add_cart(first + i, &events[i * EVENTS_OF_CART], &data[i * EVENTS_OF_CART]);
+    for (size_t i = 0; i < CARTS_A_SAVE; i++)
+      add_cart(first + (unsigned)i, &events[i * EVENTS_OF_CART], &data[i * EVENTS_OF_CART]);
     bench_check(annal_save(handle, events, EVENTS_A_SAVE, NULL, NULL, &error), &error, "save");
     for (unsigned i = 0; i < CARTS_A_SAVE; i++) {
       char id[24];
