@@ -14,3 +14,10 @@ files["projections"] = {
 files["lua/annal/script"] = { read_globals = { "is_empty" } }
 
 files["spec"] = { std = "+busted" }
+
+-- What `annal init` writes: scripts, settings and a spec.
+files["lua/annal/init"] = {
+  read_globals = { "event", "projection", "reducer", "command", "reject", "t" },
+}
+files["lua/annal/init/annal.lua"] = { allow_defined_top = true, ignore = { "131" } }
+files["lua/annal/init/spec"] = { std = "+busted" }

@@ -25,6 +25,7 @@ typedef struct cli_option {
 
 /* How a command wants the store opened. */
 typedef enum cli_need {
+  CLI_STANDS_ALONE, /* no store need even be named, and no annal.lua is looked for */
   CLI_NEEDS_NOTHING,
   CLI_READS, /* read-only, and never made where there is none */
   CLI_WRITES
@@ -194,7 +195,7 @@ const char *cli_lua_file(const char *path, size_t *size);
 const char *const *cli_lua_file_paths(void);
 
 /* ---- The commands ---- */
-extern const cli_command cmd_save, cmd_call, cmd_import, cmd_export, cmd_events, cmd_view, cmd_query, cmd_run, cmd_rebuild,
+extern const cli_command cmd_init, cmd_save, cmd_call, cmd_import, cmd_export, cmd_events, cmd_view, cmd_query, cmd_run, cmd_rebuild,
     cmd_stats, cmd_check, cmd_schema, cmd_repl;
 
 #endif

@@ -13,7 +13,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-const cli_command *const cli_commands[] = {&cmd_save, &cmd_call,    &cmd_import, &cmd_export, &cmd_events, &cmd_view, &cmd_query,
+const cli_command *const cli_commands[] = {&cmd_init, &cmd_save, &cmd_call,    &cmd_import, &cmd_export, &cmd_events, &cmd_view, &cmd_query,
                                            &cmd_run,  &cmd_rebuild, &cmd_stats,  &cmd_check,  &cmd_schema, &cmd_repl, NULL};
 
 /* What the signal handler needs; set once the store is open, cleared before it closes. */
@@ -198,6 +198,7 @@ static int run(cli *c) {
     options_help(c);
     return CLI_DONE;
   }
+  if (c->command->need == CLI_STANDS_ALONE) return c->command->run(c);
   int code = config_load(c);
   if (!code) code = cli_settings(c);
   if (!code && c->command->need != CLI_NEEDS_NOTHING) code = cli_open(c, c->command->need == CLI_READS, !c->command->without_app);

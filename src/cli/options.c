@@ -17,7 +17,7 @@ static const cli_option common[] = {
 };
 
 /* Commands of the design that this version does not have: better said so than "unknown". */
-static const char *const later_commands[] = {"init", "diff", "what-if", "why", "bisect", "types", NULL};
+static const char *const later_commands[] = {"diff", "what-if", "why", "bisect", "types", NULL};
 
 static const cli_option *find(const cli_option *list, const char *name, size_t size) {
   for (; list && list->name; list++)
