@@ -83,7 +83,7 @@ static void close_end(int *end) {
 static void close_pair(proxy *p, proxy_pair *pair) {
   close_end(&pair->client);
   close_end(&pair->server);
-  if (pair->held) atomic_fetch_sub(&p->held, 1);
+  if (pair->held || pair->leaving) atomic_fetch_sub(&p->held, 1);
   free(pair->held);
   *pair = (proxy_pair){.client = -1, .server = -1};
 }
@@ -97,15 +97,14 @@ static bool disturb(proxy *p, proxy_pair *pair, const char *bytes, size_t size) 
   proxy_fault fault = atomic_load(&p->fault);
   if (fault == LOSE_ANSWER) pair->losing = true;
   else atomic_fetch_sub(&p->faults, 1); /* an answer is lost when it comes */
-  if (fault == HOLD_CALL) {
-    pair->held = malloc(size);
-    memcpy(pair->held, bytes, size);
-    pair->held_size = size;
-    atomic_fetch_add(&p->held, 1);
-  }
-  bool passed = fault == HOLD_CALL || pass(pair->server, bytes, size);
-  if (fault != LOSE_ANSWER) close_end(&pair->client);
-  return passed;
+  if (fault != LOSE_ANSWER) atomic_fetch_add(&p->held, 1);
+  pair->leaving = fault == LEAVE_ORPHAN;
+  if (fault != HOLD_CALL) return pass(pair->server, bytes, size);
+  pair->held = malloc(size);
+  memcpy(pair->held, bytes, size);
+  pair->held_size = size;
+  close_end(&pair->client);
+  return true;
 }
 
 static bool forward_call(proxy *p, proxy_pair *pair) {
@@ -130,10 +129,12 @@ static bool forward_answer(proxy *p, proxy_pair *pair) {
 static void deliver(proxy *p) {
   for (int i = 0; i < PROXY_PAIRS; i++) {
     proxy_pair *pair = &p->pairs[i];
-    if (!pair->held) continue;
-    pass(pair->server, pair->held, pair->held_size); /* or its server process has been ended */
+    if (!pair->held && !pair->leaving) continue;
+    if (pair->held) pass(pair->server, pair->held, pair->held_size); /* or its server process has been ended */
+    if (pair->leaving) close_end(&pair->client);
     free(pair->held);
     pair->held = NULL;
+    pair->leaving = false;
     atomic_fetch_sub(&p->held, 1);
   }
 }
@@ -187,6 +188,7 @@ void proxy_do(proxy *p, proxy_fault fault, int calls) {
 }
 
 void proxy_deliver(proxy *p) {
+  while (atomic_load(&p->faults) > 0) nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL); /* the call is on its way */
   atomic_store(&p->let_go, true);
   while (atomic_load(&p->held) > 0) nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
   atomic_store(&p->let_go, false);

@@ -28,18 +28,19 @@ int save_to(store *s, const char *id, annal_error *error);
 
 /* ---- The proxy -------------------------------------------------------------------------------------------------------------- */
 
-/* What the proxy does to a call that holds the marker. The client's connection is closed in each case. */
+/* What the proxy does to a call that holds the marker. The client's connection is closed in each case, and the server's only where it
+ * is said. */
 typedef enum proxy_fault {
-  LOSE_ANSWER,  /* the server gets the call; what it answers is thrown away, then its connection is closed too */
-  LEAVE_ORPHAN, /* the server gets the call, and does not notice that nobody waits for it */
-  HOLD_CALL     /* the server gets nothing until proxy_deliver, and does not notice anything either */
+  LOSE_ANSWER, /* the server gets the call; what it answers is thrown away, then its connection is closed too */
+  LEAVE_ORPHAN, /* the server gets the call; with proxy_deliver the client's connection is closed, and the server does not notice */
+  HOLD_CALL     /* the server gets the call with proxy_deliver, the client's connection is closed before */
 } proxy_fault;
 
 enum { PROXY_PAIRS = 16 };
 
 typedef struct proxy_pair {
   int client, server; /* -1: closed */
-  bool losing;
+  bool losing, leaving;
   char *held; /* a call that is kept back */
   size_t held_size;
 } proxy_pair;
@@ -52,15 +53,15 @@ typedef struct proxy {
   atomic_bool stop;
   atomic_int fault;   /* a proxy_fault, done to … */
   atomic_int faults;  /* … so many more calls */
-  atomic_int held;    /* calls that are kept back */
-  atomic_bool let_go; /* they are to be delivered */
+  atomic_int held;    /* calls that are kept back, clients that are to be left */
+  atomic_bool let_go; /* now */
   pthread_t thread;
 } proxy;
 
 /* Listens in the fixture's directory: `host=DIRECTORY port=5432 hostaddr=''`. */
 void proxy_start(proxy *p, fixture *f, const char *marker);
 void proxy_do(proxy *p, proxy_fault fault, int calls);
-void proxy_deliver(proxy *p); /* returns when what was kept back has been sent */
+void proxy_deliver(proxy *p); /* waits until there is something to deliver or to cut, and returns when that is done */
 void proxy_stop(proxy *p);
 /* A store that is reached through the proxy. `more`: other words for the conninfo. */
 int open_through(proxy *p, fixture *f, const char *more, store **out);

@@ -350,26 +350,46 @@ static void a_call_ends_at_its_timeout(void **state) {
   PQfinish(conn);
 }
 
+typedef struct interrupter {
+  store *s;
+  atomic_bool done;
+  pthread_t thread;
+} interrupter;
+
+/* Again and again: what is to be interrupted may be late. */
 static void *interrupt_soon(void *context) {
-  nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
-  store_interrupt(context);
+  interrupter *i = context;
+  while (!atomic_load(&i->done)) {
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    store_interrupt(i->s);
+  }
   return NULL;
+}
+
+static void begin_interrupts(interrupter *i, store *s) {
+  *i = (interrupter){.s = s};
+  assert_int_equal(pthread_create(&i->thread, NULL, interrupt_soon, i), 0);
+}
+
+static void end_interrupts(interrupter *i) {
+  atomic_store(&i->done, true);
+  pthread_join(i->thread, NULL);
 }
 
 static void an_interrupt_ends_what_is_under_way(void **state) {
   fixture *f = *state;
   PGconn *conn = session(f);
-  pthread_t thread;
+  interrupter other;
   run(conn, take_lock);
-  assert_int_equal(pthread_create(&thread, NULL, interrupt_soon, f->store), 0);
+  begin_interrupts(&other, f->store);
   assert_fails(save_to(f->store, "a", &test_error), ANNAL_UNAVAILABLE, "interrupted");
   assert_false(test_error.in_doubt);
-  pthread_join(thread, NULL);
+  end_interrupts(&other);
   run(conn, "rollback; begin; lock table events");
-  assert_int_equal(pthread_create(&thread, NULL, interrupt_soon, f->store), 0);
+  begin_interrupts(&other, f->store);
   store_head_info head;
   assert_fails(store_head(f->store, &head, &test_error), ANNAL_UNAVAILABLE, "interrupted");
-  pthread_join(thread, NULL);
+  end_interrupts(&other);
   run(conn, "rollback");
   assert_ok(save_to(f->store, "a", &test_error)); /* what comes later is not touched */
   assert_int_equal(head_of(f), 1);
