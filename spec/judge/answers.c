@@ -1,9 +1,10 @@
-/* judge_answers --store LOCATION --schema NAME [--seconds S] [--processes N] [--threads N] [--pooled]
+/* judge_answers --store LOCATION --schema NAME [--seconds S] [--processes N] [--threads N] [--pooled] [--past LOCATION]
  *
  * Holds every answer to a save to its word, whatever happens meanwhile. Many processes with several threads each save one to three
  * events, some on condition that an event is stored which may not be there yet. Meanwhile timeouts are short, the store is interrupted,
  * its lock is held by others, triggers refuse events in every way there is, at random, drop some and delay some, and the sessions that
- * save are ended (PostgreSQL). Who is told that a save is in doubt saves it again under the same ids.
+ * save are ended (PostgreSQL; `--past` names the server where the store is reached through a pooler). Who is told that a save is in
+ * doubt saves it again under the same ids.
  *
  * Afterwards: what was answered as stored is stored, all of it, at the position that was answered, and the event that the condition
  * named lies below it; of what was refused without a doubt nothing is stored; no id is stored twice, positions have no gap. Prints a
@@ -22,7 +23,7 @@
 enum { EVENTS_MAX = 3, THREADS_MAX = 32 };
 
 typedef struct setting {
-  const char *location, *schema;
+  const char *location, *past, *schema;
   char directory[64];
   double until;
 } setting;
@@ -60,7 +61,7 @@ static annal_store *open_store(const setting *s, double timeout) {
 
 static PGconn *connect_past(const setting *s) {
   char path[256];
-  PGconn *conn = PQconnectdb(s->location);
+  PGconn *conn = PQconnectdb(s->past ? s->past : s->location);
   if (PQstatus(conn) != CONNECTION_OK) judge_die("%s", PQerrorMessage(conn));
   snprintf(path, sizeof path, "set application_name to trouble; set client_min_messages to error; set search_path to \"%s\"",
            s->schema);
@@ -282,6 +283,7 @@ int main(int count, char **arguments) {
   judge_options(count, arguments,
                 (judge_option[]){{"--store", &s.location, NULL, NULL},
                                  {"--schema", &s.schema, NULL, NULL},
+                                 {"--past", &s.past, NULL, NULL},
                                  {"--seconds", NULL, &seconds, NULL},
                                  {"--processes", NULL, &processes, NULL},
                                  {"--threads", NULL, &threads, NULL},
