@@ -1,5 +1,6 @@
--- Projections with keep = "inline": whatever saves events writes the rows that belong to them, in one transaction. What is there is what
--- the database's own client finds; what it must be is the fold of all events, from the first, by a twin of the same code.
+-- Projections with keep = "inline": whatever saves events writes the rows that belong to them, in one transaction. What is
+-- there is what the database's own client finds; what it must be is the fold of all events, from the first, by a twin of the
+-- same code.
 local annal = require "annal"
 local apps = require "support.apps"
 local expect = require "support.expect"
@@ -40,7 +41,9 @@ projection "TWIN" (account "live")
 local function flows(keep)
   return {
     keep = keep,
-    streams = function(id) return { { types = { "MOVED" }, data = { from = id } }, { types = { "MOVED" }, data = { to = id } } } end,
+    streams = function(id)
+      return { { types = { "MOVED" }, data = { from = id } }, { types = { "MOVED" }, data = { to = id } } }
+    end,
     ids = function(event) return { event.data.from, event.data.to } end,
     init = 0,
     on = { MOVED = function(sum, event) return sum + event.data.cents end },
@@ -117,7 +120,8 @@ stores.each(_ENV, "a projection that is kept inline", function(place, kind)
   it("finds its instances by streams and ids, each once", function()
     store:save_event { type = "MOVED", data = { from = "a", to = "b", cents = 3 } }
     store:save_events {
-      { type = "MOVED", data = { from = "b", to = "c", cents = 4 } }, { type = "MOVED", data = { from = "a", to = "a", cents = 5 } },
+      { type = "MOVED", data = { from = "b", to = "c", cents = 4 } },
+      { type = "MOVED", data = { from = "a", to = "a", cents = 5 } },
     }
     for _, id in ipairs { "a", "b", "c" } do expect_whole("FLOW", "FLOW_TWIN", id) end
     assert.equal(8, store:get_projection({ type = "FLOW", id = "a" }).data)
@@ -136,7 +140,9 @@ stores.each(_ENV, "a projection that is kept inline", function(place, kind)
   it("refuses with its event what its handler refuses, and has no row then", function()
     store:save_event(paid("a", 5))
     local before = row("ACCOUNT", "a")
-    expect.error("script", "overdrawn", "app.lua:19", function() store:save_events { paid("a", 1), paid("a", -20), paid("b", 1) } end)
+    expect.error("script", "overdrawn", "app.lua:19", function()
+      store:save_events { paid("a", 1), paid("a", -20), paid("b", 1) }
+    end)
     expect.error("script", "overdrawn", function() store:save_event(paid("c", -1)) end)
     assert.equal(1, place():count "events")
     assert.equal(before, row("ACCOUNT", "a"))
@@ -226,7 +232,8 @@ stores.each(_ENV, "a projection that is kept inline", function(place, kind)
     shell.write(file, table.concat(lines, "\n", 1, 150) .. "\n")
     local words = { os.getenv "ANNAL_BUILD" .. "/annal", "--store", place().location, "--app", app, "import", file }
     if kind == "postgresql" then
-      shell.write(directory .. "/annal.lua", ("return { store = %q, schema = %q }"):format(place().location, place().options.schema))
+      local config = ("return { store = %q, schema = %q }"):format(place().location, place().options.schema)
+      shell.write(directory .. "/annal.lua", config)
       words = { "sh", "-c", ('cd "$1" && exec "$2" --app "$3" import "$4"'), "sh", directory,
         shell.run { "realpath", os.getenv "ANNAL_BUILD" .. "/annal" }, app, file }
     end
@@ -333,11 +340,16 @@ stores.each(_ENV, "a projection that is kept inline", function(place, kind)
        where p.id is null or p.position <> e.position or p.cents <> e.cents]])
   end
 
+  local function start_saver(number, saves)
+    local schema = place().options.schema or ""
+    return process.start("inline_saver", place().location, schema, app, tostring(number), tostring(saves))
+  end
+
   it("is right although processes race for one instance, which all succeed", function()
     local racers, saves = 4, 25
     local field = {}
     for number = 1, racers do
-      field[number] = process.start("inline_saver", place().location, place().options.schema or "", app, tostring(number), tostring(saves))
+      field[number] = start_saver(number, saves)
     end
     for _, racer in ipairs(field) do assert.equal("ready", racer:receive()) end
     for _, racer in ipairs(field) do racer:send "go" end
@@ -351,7 +363,7 @@ stores.each(_ENV, "a projection that is kept inline", function(place, kind)
   it("is never behind its events nor ahead of them, although writers are killed", function()
     local writers = {}
     local function start(number)
-      writers[number] = process.start("inline_saver", place().location, place().options.schema or "", app, tostring(number), "forever")
+      writers[number] = start_saver(number, "forever")
       assert.equal("ready", writers[number]:receive())
       writers[number]:send "go"
     end

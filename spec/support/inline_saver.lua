@@ -1,9 +1,11 @@
--- A writer of what is kept inline (inline_spec.lua): LOCATION SCHEMA APP NAME SAVES. A line lets it begin. It saves so many events of one
--- account, all of which have to succeed, and says "done"; or with SAVES "forever" events of a few accounts, until it is killed.
+-- A writer of what is kept inline (inline_spec.lua): LOCATION SCHEMA APP NAME SAVES. A line lets it begin. It saves so many
+-- events of one account, all of which have to succeed, and says "done"; or with SAVES "forever" events of a few accounts, until
+-- it is killed.
 local annal = require "annal"
 
 local location, schema, app, name, saves = table.unpack(arg)
-local store = annal.open(location, { schema = schema ~= "" and schema or nil, app = app, data_indexes = { "account", "from", "to" } })
+local store = annal.open(location,
+  { schema = schema ~= "" and schema or nil, app = app, data_indexes = { "account", "from", "to" } })
 local function paid(account, cents) return { type = "PAID", data = { account = account, cents = cents } } end
 
 io.stdout:setvbuf "line"
