@@ -117,6 +117,27 @@ stores.each(_ENV, "a projection that is kept inline", function(place, kind)
     assert.equal(55, store:get_projection({ type = "TOTAL", id = "" }).data)
   end)
 
+  it("is built by a worker where events were there before, while saves go on", function()
+    local bare = place():open { data_indexes = { "account" } }
+    bare:save_events { paid("a", 1), paid("a", 2), paid("b", 40) }
+    store:save_event(paid("a", 3))
+    assert.equal("", row("ACCOUNT", "b"))
+    for _ = 1, 4 do
+      store:run_once(0)
+      store:save_event(paid("c", 1))
+    end
+    while store:run_once(0) do end
+    for _, id in ipairs { "a", "b", "c" } do expect_whole("ACCOUNT", "TWIN", id) end
+    store:save_event(paid("b", 2)) -- ahead of the worker
+    expect_whole("ACCOUNT", "TWIN", "b")
+    local rows = store:query_projections { type = "ACCOUNT" }
+    assert.same({ "a", "b", "c" }, expect.pluck(rows, "id"))
+    assert.same({ false, false, false }, expect.pluck(rows, "stale"))
+    assert.equal(42, rows[2].data.cents)
+    while store:run_once(0) do end
+    expect_whole("ACCOUNT", "TWIN", "b")
+  end)
+
   it("finds its instances by streams and ids, each once", function()
     store:save_event { type = "MOVED", data = { from = "a", to = "b", cents = 3 } }
     store:save_events {

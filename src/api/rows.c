@@ -135,17 +135,32 @@ static int take_row(void *context, const store_row *row) {
   return r->code ? 1 : r->each(r->context, &checked);
 }
 
+/* Whether it has a set that is read as a whole. One that is kept inline does without a worker where it was declared before its first
+ * event: every save has written its rows. */
+static int has_set(annal_store *handle, const annal_query *given, const script_projection *projection, bool *has,
+                   annal_error *error) {
+  store_kept kept;
+  *has = projection && projection->keep != SCRIPT_KEEP_LIVE;
+  if (!*has || projection->keep == SCRIPT_KEEP_BACKGROUND || given->at_least != 0 || given->timeout != 0) return ANNAL_OK;
+  int code = store_kept_read(handle->store, projection->name, &kept, error);
+  *has = !code && kept.served[0];
+  return code;
+}
+
 /* Rows of a projection that is kept are those of the set that is served. Others have no checkpoint to wait for. */
 static int find_set(annal_store *handle, const annal_query *given, const script_projection *projection, handle_kept *kept,
                     row_reader *reader, store_query *asked, annal_error *error) {
   *kept = (handle_kept){.env = &handle->env};
-  if (!projection || projection->keep != SCRIPT_KEEP_BACKGROUND) {
+  bool has;
+  int code = has_set(handle, given, projection, &has, error);
+  if (code) return code;
+  if (!has) {
     if (given->at_least == 0 && given->timeout == 0) return ANNAL_OK;
     return error_set(error, ANNAL_MISUSE, given->at_least ? "at_least" : "timeout",
                      "%s is not kept in the background, so there is nothing to wait for", given->type);
   }
   if (given->at_least < 0) return error_set(error, ANNAL_MISUSE, "at_least", "positions begin at 1");
-  int code = handle_kept_open(handle, projection, given->at_least, given->timeout, kept, error);
+  code = handle_kept_open(handle, projection, given->at_least, given->timeout, kept, error);
   asked->fingerprint = kept->served;
   asked->one_set = true;
   reader->kept = kept;

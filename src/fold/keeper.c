@@ -61,7 +61,7 @@ static int make_sets(fold_keeper *keeper, script_app *app, kept_set **sets, size
   *sets = base_calloc(keeper->env, all + 1, sizeof **sets);
   if (!*sets) return error_memory(error);
   for (size_t i = 0; i < all; i++)
-    if (projections[i].keep == SCRIPT_KEEP_BACKGROUND)
+    if (projections[i].keep != SCRIPT_KEEP_LIVE)
       (*sets)[(*count)++] = (kept_set){.projection = &projections[i], .piece_events = LIMIT_PIECE_EVENTS};
   return ANNAL_OK;
 }

@@ -19,7 +19,8 @@ typedef struct fold_keeper fold_keeper;
 int keeper_new(const base_env *env, store *store, fold_keeper **out, annal_error *error);
 void keeper_free(fold_keeper *keeper); /* accepts NULL */
 
-/* One piece for every projection that the app keeps in the background. *done: there was something to do. Errors: of the first
+/* One piece for every projection that the app keeps: of one that is kept inline it builds what was there before, and finds its rows written
+ * otherwise. *done: there was something to do. Errors: of the first
  * projection that had one, after the others were seen to. */
 int keeper_step(fold_keeper *keeper, script_app *app, bool *done, annal_error *error);
 

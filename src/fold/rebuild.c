@@ -88,7 +88,7 @@ static int choose_set(rebuild *r, target *t, char name[STORE_SET_BYTES], annal_e
   const char *own = projection->fingerprint;
   store_set found;
   bool has_rows = false;
-  t->is_kept = projection->keep == SCRIPT_KEEP_BACKGROUND;
+  t->is_kept = projection->keep != SCRIPT_KEEP_LIVE;
   int code = t->is_kept ? store_kept_want(r->context.store, projection->name, own, error)
                         : store_set_make(r->context.store, projection->name, own, error);
   if (!code) code = store_set_look(r->context.store, projection->name, own, &found, error);
