@@ -75,7 +75,7 @@ static double per_call(querier *q, double seconds, size_t (*call)(querier *q, co
 static size_t raw_call(querier *q, const char *user) { return raw_query_views(q->raw, "SHOPPING_CART", user); }
 
 /* Rows are counted by what each has once. */
-static size_t query_call(querier *q, const char *user) {
+static size_t text_call(querier *q, const char *user) {
   const annal_field field = {.name = "userId", .values = &user, .value_count = 1};
   annal_query query = {.size = sizeof query, .type = "SHOPPING_CART", .data = user ? &field : NULL, .data_count = user != NULL};
   annal_text rows;
@@ -89,7 +89,7 @@ static size_t query_call(querier *q, const char *user) {
   return count;
 }
 
-static size_t lua_call_query(querier *q, const char *user) {
+static size_t tables_call(querier *q, const char *user) {
   lua_settop(q->L, 1);
   lua_getfield(q->L, 1, "query_projections");
   lua_pushvalue(q->L, 1);
@@ -107,8 +107,8 @@ static size_t lua_call_query(querier *q, const char *user) {
 }
 
 static double raw_turn(void *self, double seconds) { return per_call(self, seconds, raw_call); }
-static double annal_turn(void *self, double seconds) { return per_call(self, seconds, query_call); }
-static double lua_turn(void *self, double seconds) { return per_call(self, seconds, lua_call_query); }
+static double annal_turn(void *self, double seconds) { return per_call(self, seconds, text_call); }
+static double lua_turn(void *self, double seconds) { return per_call(self, seconds, tables_call); }
 
 void work_queries(const bench_options *options, bool postgres, const char *which) {
   work_store store;

@@ -103,7 +103,7 @@ describe("the command annal", function()
     end)
 
     it("and says of what is to come that it is not there yet", function()
-      refuses(2, "not in this version yet", { "--store", store, "view", "P", "x", "--at", "3" })
+      refuses(2, "not in this version yet", { "--store", store, "rebuild" })
     end)
 
     it("and takes options before and after the command, and nothing behind -- as one", function()
@@ -517,6 +517,19 @@ describe("the command annal", function()
       refuses(2, "annal: misuse: ", cart("view", "SHOPPING_CART"))
       refuses(1, "annal: not_found: ", { "--store", store, "view", "SHOPPING_CART", "c1" })
       refuses(1, "annal: not_found: ", { "--store", store, "--app", place .. "/none", "view", "SHOPPING_CART", "c1" })
+    end)
+
+    it("as of a position or a time", function()
+      local function total(at) return decode_lines(command.ok(cart("view", "SHOPPING_CART", "c1", "--at", at)))[1].total end
+      assert.equal(1999, total "3")
+      assert.equal(0, total "1")
+      assert.equal(0, total "0")
+      assert.equal(0, total "2000-01-01T00:00:00Z")
+      assert.equal(1999, total "2999-01-01T00:00:00Z")
+      refuses(1, "annal: not_found: position 9 is beyond .* position 3 %(at%)", cart("view", "SHOPPING_CART", "c1", "--at", "9"))
+      for _, at in ipairs { "-1", "1.5", "x", "2026-01-31", "" } do
+        refuses(2, "--at: .* is neither a position", cart("view", "SHOPPING_CART", "c1", "--at=" .. at))
+      end
     end)
 
     it("and the saved ones by their fields", function()

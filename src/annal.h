@@ -265,6 +265,9 @@ typedef struct annal_view_options {
   size_t size;       /* sizeof(annal_view_options) */
   bool ignore_saved; /* fold from the first event even where a saved row could be used */
   bool save;         /* write the row afterwards; not_found when there is no event */
+  int64_t at;      /* with `as_of`: as of this position, from 0 (no event at all) up to the store's newest; not_found beyond it */
+  int64_t at_time; /* or, where it is not 0, as of this time (microseconds since 1970): by the events stored then or before */
+  bool as_of;      /* the view as of the past; not together with `save` */
 } annal_view_options;
 
 /* The view of one instance by the loaded scripts, as JSON. An instance without events has its initial state.

@@ -36,13 +36,6 @@ describe("the module", function()
     expect.error("invalid", "a[2]", function() json.decode '{"a":[1,+1]}' end)
     expect.error("invalid", "b.c", function() json.encode { b = { c = 0 / 0 } } end)
   end)
-
-  it("says of what is to come that it is not here yet", function()
-    local store = annal.open ":memory:"
-    expect.error("misuse", "at", "this version does not have", function() store:view("X", "y", { at = 1 }) end)
-    assert.is_nil(annal.nothing)
-    store:close()
-  end)
 end)
 
 describe("an error", function()

@@ -165,6 +165,14 @@ int annal_follow(annal_store *handle, const annal_selection *selection, double i
 
 /* ---- Projections ------------------------------------------------------------------------------------------------------- */
 
+static int check_view_options(const annal_view_options *options, annal_error *error) {
+  if (!options->as_of && (options->at || options->at_time))
+    return error_set(error, ANNAL_MISUSE, options->at ? "at" : "at_time", "a view as of the past says as_of as well");
+  if (options->as_of && options->save)
+    return error_set(error, ANNAL_MISUSE, "save", "a view as of the past is not saved: a row only moves forward");
+  return ANNAL_OK;
+}
+
 int annal_view(annal_store *handle, const char *projection, const char *id, const annal_view_options *or_null, annal_text *view,
                annal_error *error) {
   OWN_ERROR(error);
@@ -173,12 +181,16 @@ int annal_view(annal_store *handle, const char *projection, const char *id, cons
   if (!handle) return missing("the store", error);
   annal_view_options options = {.size = sizeof options};
   fold_instance *instance;
+  int64_t position = 0;
   int code = or_null ? handle_sized(or_null, &options, sizeof options, "annal_view_options", error) : ANNAL_OK;
+  if (!code) code = check_view_options(&options, error);
+  if (!code && options.as_of) code = handle_past(handle, &options, &position, error);
   if (!code) code = handle_projection(handle, projection, id, !options.ignore_saved, &instance, error);
   if (code) return code;
   base_buf text;
   buf_init(&text, &handle->env);
-  code = fold_view(instance, &text, error);
+  if (options.as_of) code = fold_refresh_at(instance, position, error);
+  if (!code) code = fold_view(instance, &text, error);
   if (!code && options.save) code = fold_save(instance, NULL, error);
   if (!code && !buf_take(&text, view)) code = error_memory(error);
   buf_free(&text);

@@ -92,6 +92,10 @@ int handle_run_once(annal_store *handle, double seconds, bool *done, annal_error
 int handle_projection(annal_store *handle, const char *projection, const char *id, bool use_saved, fold_instance **instance,
                       annal_error *error);
 
+/* The position that `at` or `at_time` of the options mean; options without `as_of` have none (misuse). Errors: misuse, not_found beyond
+ * the head. */
+int handle_past(annal_store *handle, const annal_view_options *options, int64_t *position, annal_error *error);
+
 /* Events on their way in: checked against limits and declarations, made canonical, given ids. Owned by the caller. */
 typedef struct handle_batch {
   const base_env *env;

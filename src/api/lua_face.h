@@ -64,7 +64,7 @@ void face_path_at(char out[FACE_WHERE_BYTES], const char *where, lua_Integer num
 /* [-0, +0, e] Refuses the table if it has a metatable, unless it is annal.array's: everything is read raw. */
 void face_plain_table(lua_State *L, int index, const char *where);
 void face_check_keys(lua_State *L, int index, const char *where, const char *what, const char *const *keys);
-/* [-0, +0, e] The key is none: says so, with a hint or with the word that this version does not have it yet. */
+/* [-0, +0, e] The key is none: says so, with a hint where another name is near, else with those that there are. */
 FACE_RAISES int face_unknown(lua_State *L, const char *where, const char *what, const char *key, const char *const *keys);
 /* [-0, +1, -] The raw field; answers its type. */
 int face_field(lua_State *L, int index, const char *key);

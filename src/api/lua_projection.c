@@ -2,6 +2,7 @@
 #include "api/lua_face.h"
 
 #include "base/error.h"
+#include "base/text.h"
 #include "json/json_lua.h"
 #include <lauxlib.h>
 #include <string.h>
@@ -69,10 +70,33 @@ int face_projection(lua_State *L) {
   return 1;
 }
 
+/* [-0, +0, e] `at` of the options at 4: a number is a position, a string a time. */
+static void read_past(lua_State *L, annal_view_options *options) {
+  static const char *const keys[] = {"at", NULL};
+  char shown[FACE_SHOW_BYTES];
+  if (lua_isnil(L, 4)) return;
+  face_check_keys(L, 4, "", "option of store:view", keys);
+  int type = face_field(L, 4, "at");
+  options->as_of = type != LUA_TNIL;
+  if (type == LUA_TNUMBER) {
+    options->at = face_integer(L, -1, "at", 0);
+  } else if (type == LUA_TSTRING) {
+    if (!text_to_time(face_text(L, -1, "at"), &options->at_time))
+      face_misuse(L, "at", "%s is no time: write it in UTC, as 2026-01-31T12:00:00Z", face_show(L, -1, shown));
+  } else if (type != LUA_TNIL) {
+    face_wrong(L, "at", "must be a position (a number) or a time (a string), not %s", face_show(L, -1, shown));
+  }
+  lua_pop(L, 1);
+}
+
 int face_view(lua_State *L) {
-  static const char *const keys[] = {NULL};
-  if (!lua_isnil(L, 4)) face_check_keys(L, 4, "", "option of store:view", keys);
+  annal_view_options options = {.size = sizeof options};
+  annal_error error;
+  int64_t position;
+  read_past(L, &options);
+  if (options.as_of && handle_past(face_self(L)->handle, &options, &position, &error)) return face_raise(L, &error);
   lua_projection *self = open_projection(L, true);
+  if (options.as_of && fold_refresh_at(self->instance, position, &error)) return face_raise(L, &error);
   push_view(L, self->instance);
   lua_pushinteger(L, push_latest(L, self->instance));
   face_end_child(&self->head);

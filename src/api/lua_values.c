@@ -15,21 +15,6 @@
 
 static const char buffers_key = 0;
 
-/* ---- What this version does not have yet ------------------------------------------------------------------------------- */
-
-/* The one list: an attempt to use a name of it is answered in words instead of "unknown". `what` as in face_unknown. */
-static const struct {
-  const char *what, *name;
-} not_yet[] = {
-    {"option of store:view", "at"},
-};
-
-static bool is_not_yet(const char *what, const char *name) {
-  for (size_t i = 0; i < sizeof not_yet / sizeof *not_yet; i++)
-    if (strcmp(not_yet[i].what, what) == 0 && strcmp(not_yet[i].name, name) == 0) return true;
-  return false;
-}
-
 /* ---- Names off by a letter --------------------------------------------------------------------------------------------- */
 
 /* dataIndexes and dataindexs are meant to be data_indexes: underscores do not count, and near_name forgives one letter. */
@@ -53,7 +38,6 @@ static const char *nearest(const char *key, const char *const *keys) {
 int face_unknown(lua_State *L, const char *where, const char *what, const char *key, const char *const *keys) {
   char shown[96];
   text_show(key, shown);
-  if (is_not_yet(what, key)) face_misuse(L, where, "this version does not have \"%s\", %s, yet", shown, what);
   const char *near = nearest(key, keys);
   if (near) face_misuse(L, where, "\"%s\" is no %s; did you mean \"%s\"?", shown, what, near);
   if (!*keys) face_misuse(L, where, "\"%s\" is no %s, and there are no others", shown, what);

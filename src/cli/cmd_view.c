@@ -1,24 +1,38 @@
 /* annal view, annal query: projections. Role: the public API's annal_view and annal_query_projections. */
+#include "base/text.h"
 #include "cli.h"
 
 static const cli_option view_options[] = {
-    {"at", "P", .later = true},
+    {"at", "P", .help = "as of this position (0: before the first event), or of a time in UTC: 2026-01-31T12:00:00Z"},
     {0},
 };
+
+static int read_past(cli *c, annal_view_options *options) {
+  char shown[96];
+  const char *text = options_value(c, "at");
+  options->as_of = text != NULL;
+  if (!text || text_to_time(text, &options->at_time)) return CLI_DONE;
+  if (text_to_int(text, &options->at) && options->at >= 0) return CLI_DONE;
+  return cli_misuse(c, "--at: %s is neither a position (from 0 on) nor a time in UTC, as 2026-01-31T12:00:00Z",
+                    text_show(text, shown));
+}
 
 static int view(cli *c) {
   annal_error error;
   annal_text text = {0};
+  annal_view_options options = {.size = sizeof options};
   const char *id = c->argument_count > 1 ? c->arguments[1] : "";
-  if (annal_view(c->store, c->arguments[0], id, NULL, &text, &error)) return cli_fail(c, &error);
-  int code = c->out.people ? out_people(c, "view", text.bytes, text.size) : out_document(c, text.bytes, text.size);
+  int code = read_past(c, &options);
+  if (code) return code;
+  if (annal_view(c->store, c->arguments[0], id, &options, &text, &error)) return cli_fail(c, &error);
+  code = c->out.people ? out_people(c, "view", text.bytes, text.size) : out_document(c, text.bytes, text.size);
   annal_text_free(c->store, &text);
   return code;
 }
 
 const cli_command cmd_view = {
     .name = "view",
-    .usage = "PROJECTION [ID]",
+    .usage = "PROJECTION [ID] [--at P]",
     .help = "shows the view of one instance; no ID for a projection of the whole store",
     .options = view_options,
     .arguments_min = 1,

@@ -62,6 +62,8 @@ typedef struct store_backend {
   int (*find)(store *s, const char *id, store_head_info *head, int64_t *position, annal_error *error);
   /* `reach` may be NULL. What it speaks of, and later what the cursor has handed out, every page contains, or is asked for again;
    * `unavailable` where no server has it in time, or another history has taken its place. */
+  /* By halves. *whole is false when the search came upon a position without an event, behind *position. */
+  int (*position_at_time)(store *s, int64_t time, int64_t *position, bool *whole, annal_error *error);
   int (*read)(store *s, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error);
   int (*read_correlated)(store *s, const annal_selection *selection, const char *correlation_id, const store_reach *reach,
                          store_cursor **cursor, annal_error *error);

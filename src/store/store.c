@@ -246,6 +246,22 @@ int store_position_of(store *s, const char *id, int64_t *position, annal_error *
   return result ? result : s->backend->position_of(s, id, position, error);
 }
 
+/* What both backends can hold, and no event lies beyond: the years 1 to 9999. */
+#define FIRST_TIME INT64_C(-62135596800000000)
+#define LAST_TIME INT64_C(253402300799999999)
+
+int store_position_at_time(store *s, int64_t time, int64_t *position, annal_error *error) {
+  bool whole = false;
+  if (time < FIRST_TIME) time = FIRST_TIME;
+  if (time > LAST_TIME) time = LAST_TIME;
+  *position = 0;
+  int result = store_check_own(s, error);
+  if (!result) result = s->backend->position_at_time(s, time, position, &whole, error);
+  if (result || whole) return result;
+  return error_set(error, ANNAL_CORRUPT, NULL, "events are missing behind position %lld; annal check says which",
+                   (long long)*position);
+}
+
 int store_find(store *s, const char *id, store_head_info *head, int64_t *position, annal_error *error) {
   int result = store_check_own(s, error);
   if (!result) result = text_check(id, 1, LIMIT_ID_BYTES, "event id", error);

@@ -109,6 +109,10 @@ int store_head(store *s, store_head_info *head, annal_error *error);
 /* The position of a stored event; `not_found`, naming the id, when it is not stored. */
 int store_position_of(store *s, const char *id, int64_t *position, annal_error *error);
 
+/* The position of the last event that was stored at that time (microseconds since 1970) or before it; 0: there is none. Looks at a
+ * few events only, however many there are, in one moment. `corrupt` where one of them is missing. */
+int store_position_at_time(store *s, int64_t time, int64_t *position, annal_error *error);
+
 /* The head, and the position of the event of that id (0: it is not stored), both as of one moment, in one round trip. */
 int store_find(store *s, const char *id, store_head_info *head, int64_t *position, annal_error *error);
 

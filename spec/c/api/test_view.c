@@ -66,6 +66,46 @@ static void rows_are_queried_and_stale_ones_marked(void **unused) {
   place_remove(&p);
 }
 
+static void a_view_is_given_as_of_the_past(void **unused) {
+  (void)unused;
+  place p;
+  annal_error error;
+  annal_text view;
+  place_start(&p, CART);
+  for (int n = 1; n <= 3; n++) put(&p, "ADDED", NULL, "{\"cartId\":\"a\",\"n\":1}");
+  for (int n = 0; n <= 3; n++) {
+    char wanted[64];
+    annal_view_options options = {.size = sizeof options, .as_of = true, .at = n, .ignore_saved = n % 2};
+    snprintf(wanted, sizeof wanted, "{\"id\":\"a\",\"n\":%d}", n);
+    expect_annal_view(&p, "CART", "a", &options, wanted);
+  }
+  annal_view_options early = {.size = sizeof early, .as_of = true, .at_time = 1}, late = early;
+  late.at_time = INT64_MAX;
+  expect_annal_view(&p, "CART", "a", &early, "{\"id\":\"a\",\"n\":0}");
+  expect_annal_view(&p, "CART", "a", &late, "{\"id\":\"a\",\"n\":3}");
+  early.at_time = INT64_MIN;
+  expect_annal_view(&p, "CART", "a", &early, "{\"id\":\"a\",\"n\":0}");
+  const struct {
+    annal_view_options options;
+    int code;
+    const char *where;
+  } wrong[] = {
+      {{.as_of = true, .at = 4}, ANNAL_NOT_FOUND, "at"},
+      {{.as_of = true, .at = -1}, ANNAL_MISUSE, "at"},
+      {{.as_of = true, .at = 1, .at_time = 1}, ANNAL_MISUSE, "at"},
+      {{.at = 1}, ANNAL_MISUSE, "at"},
+      {{.at_time = 1}, ANNAL_MISUSE, "at_time"},
+      {{.as_of = true, .at = 1, .save = true}, ANNAL_MISUSE, "save"},
+  };
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    annal_view_options options = wrong[i].options;
+    options.size = sizeof options;
+    assert_int_equal(annal_view(p.handle, "CART", "a", &options, &view, &error), wrong[i].code);
+    assert_string_equal(error.where, wrong[i].where);
+  }
+  place_remove(&p);
+}
+
 static void rows_come_in_order_and_in_pages(void **unused) {
   (void)unused;
   place p;
@@ -216,6 +256,7 @@ int main(void) {
       cmocka_unit_test(a_view_is_read_folded_and_saved),
       cmocka_unit_test(rows_are_queried_and_stale_ones_marked),
       cmocka_unit_test(rows_come_in_order_and_in_pages),
+      cmocka_unit_test(a_view_is_given_as_of_the_past),
       cmocka_unit_test(events_are_checked_by_the_scripts),
       cmocka_unit_test(a_load_that_fails_leaves_the_scripts_in_force),
       cmocka_unit_test(numbers_and_empty_tables_come_through_a_view_unchanged),

@@ -91,6 +91,7 @@ static inline void json_refused(json_case *c, const char *text, size_t size, uns
   annal_error other = {0};
   base_buf out;
   char *copy = json_exact_copy(text, size);
+  if (!text) text = "";
   buf_init(&out, &c->env);
   buf_text(&out, "before");
   int top = lua_gettop(c->L);

@@ -462,6 +462,34 @@ static void more_declared_fields_add_indexes_and_fewer_drop_none(void **state) {
   assert_int_equal(findings, 0);
 }
 
+/* ---- By time ------------------------------------------------------------------------------------------------------------- */
+
+static void a_time_means_the_last_event_stored_by_then(void **state) {
+  fixture *f = *state;
+  int64_t position, start = f->now;
+  assert_ok(store_position_at_time(f->store, start, &position, &test_error));
+  assert_int_equal(position, 0);
+  for (int i = 1; i <= 20; i++) { /* pairs of one time, ten microseconds apart */
+    char id[8];
+    f->now = start + i / 2 * 10;
+    snprintf(id, sizeof id, "e%d", i);
+    save_one(f, id, "A", "{}");
+  }
+  for (int64_t late = -1; late <= 105; late++) {
+    int64_t wanted = late < 0 ? 0 : late / 10 >= 10 ? 20 : late / 10 * 2 + 1;
+    assert_ok(store_position_at_time(f->store, start + late, &position, &test_error));
+    if (position != wanted) fail_msg("%lld us: %lld instead of %lld", (long long)late, (long long)position, (long long)wanted);
+  }
+  assert_ok(store_position_at_time(f->store, INT64_MAX, &position, &test_error));
+  assert_int_equal(position, 20);
+  assert_ok(store_position_at_time(f->store, INT64_MIN, &position, &test_error));
+  assert_int_equal(position, 0);
+  if (fixture_runs_on == IN_MEMORY) return;
+  fixture_sql(f, "DELETE FROM events WHERE position = 10",
+              "alter table events disable trigger user; delete from events where position = 10");
+  assert_fails(store_position_at_time(f->store, start, &position, &test_error), ANNAL_CORRUPT, "missing");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
   const struct CMUnitTest reading[] = {
@@ -476,6 +504,7 @@ int main(void) {
       TEST(a_cursor_keeps_its_own_copy_of_the_streams),
       TEST(pages_of_large_events_stay_small),
       TEST(more_declared_fields_add_indexes_and_fewer_drop_none),
+      TEST(a_time_means_the_last_event_stored_by_then),
   };
   return RUN_ON_ALL(reading);
 }

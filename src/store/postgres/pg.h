@@ -256,6 +256,7 @@ bool pg_touches(const base_env *env, store_entry *const *entries, size_t count, 
 /* Remembers how large events get, where it matters for the size of pages. */
 void pg_note_size(pg_store *s, size_t bytes);
 int pg_head(store *base, store_head_info *head, annal_error *error);
+int pg_position_at_time(store *base, int64_t time, int64_t *position, bool *whole, annal_error *error);
 int pg_position_of(store *base, const char *id, int64_t *position, annal_error *error);
 int pg_find(store *base, const char *id, store_head_info *head, int64_t *position, annal_error *error);
 int pg_read(store *base, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error);

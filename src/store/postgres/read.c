@@ -71,6 +71,28 @@ int pg_find(store *base, const char *id, store_head_info *head, int64_t *positio
   return ANNAL_OK;
 }
 
+int pg_position_at_time(store *base, int64_t time, int64_t *position, bool *whole, annal_error *error) {
+  pg_store *s = (pg_store *)base;
+  pg_call call = pg_call_begin(s);
+  base_buf sql;
+  PGresult *result;
+  char bytes[8];
+  int code = render_sql(s, "position_at_time.sql", &sql, error);
+  if (code) return code;
+  pg_params params;
+  pg_params_init(&params, s->base.env);
+  pg_put64(bytes, time - PG_EPOCH);
+  pg_params_binary(&params, PG_TIMESTAMPTZ, bytes, sizeof bytes);
+  code = pg_run(s, sql.bytes, &params, &call, &result, error);
+  pg_params_free(&params);
+  buf_free(&sql);
+  if (code) return code;
+  *position = pg_int(result, 0, 0);
+  *whole = pg_int(result, 0, 1) != 0;
+  PQclear(result);
+  return ANNAL_OK;
+}
+
 int pg_position_of(store *base, const char *id, int64_t *position, annal_error *error) {
   pg_store *s = (pg_store *)base;
   pg_call call = pg_call_begin(s);

@@ -77,6 +77,26 @@ int sqlite_position_of(store *s, const char *id, int64_t *position, annal_error 
   return result;
 }
 
+int sqlite_position_at_time(store *s, int64_t time, int64_t *position, bool *whole, annal_error *error) {
+  sqlite_store *self = (sqlite_store *)s;
+  sqlite_conn *conn;
+  sqlite3_stmt *stmt;
+  int result = sqlite_take_reader(self, &conn, error);
+  if (result) return result;
+  result = sqlite_prepare(conn, self->sql[SQL_POSITION_AT_TIME], &stmt, error);
+  if (!result) {
+    sqlite3_bind_int64(stmt, 1, time);
+    result = sqlite_step(conn, stmt, error);
+  }
+  if (result == SQLITE_ROW) {
+    *position = sqlite3_column_int64(stmt, 0);
+    *whole = sqlite3_column_int(stmt, 1) != 0;
+    sqlite_done(stmt);
+  }
+  sqlite_give_back(conn);
+  return result < 0 ? result : ANNAL_OK;
+}
+
 int sqlite_find(store *s, const char *id, store_head_info *head, int64_t *position, annal_error *error) {
   sqlite_store *self = (sqlite_store *)s;
   sqlite_conn *conn;

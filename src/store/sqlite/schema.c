@@ -221,6 +221,7 @@ int sqlite_load_sql(sqlite_store *s, annal_error *error) {
                                                [SQL_LOOK] = "look.sql",
                                                [SQL_META] = "meta.sql",
                                                [SQL_OTHER_SETS] = "other_sets.sql",
+                                               [SQL_POSITION_AT_TIME] = "position_at_time.sql",
                                                [SQL_POSITION_OF] = "position_of.sql",
                                                [SQL_PROBE] = "probe.sql",
                                                [SQL_PUT_META] = "put_meta.sql",

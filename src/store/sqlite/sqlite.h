@@ -75,6 +75,7 @@ enum {
   SQL_LOOK,
   SQL_META,
   SQL_OTHER_SETS,
+  SQL_POSITION_AT_TIME,
   SQL_POSITION_OF,
   SQL_PROBE,
   SQL_PUT_META,
@@ -179,6 +180,7 @@ void sqlite_append(store *s, store_entry *entries, size_t count); /* append.c */
 /* The same on a connection with a transaction open, which is the caller's to end. An error that is answered is everybody's. */
 int sqlite_append_within(sqlite_store *s, sqlite_conn *conn, store_entry *entries, size_t count, annal_error *error);
 int sqlite_head(store *s, store_head_info *head, annal_error *error); /* read.c */
+int sqlite_position_at_time(store *s, int64_t time, int64_t *position, bool *whole, annal_error *error);
 int sqlite_position_of(store *s, const char *id, int64_t *position, annal_error *error);
 int sqlite_read_correlated(store *s, const annal_selection *selection, const char *correlation_id, const store_reach *reach,
                            store_cursor **cursor, annal_error *error);
