@@ -471,7 +471,7 @@ static void a_time_means_the_last_event_stored_by_then(void **state) {
   assert_int_equal(position, 0);
   for (int i = 1; i <= 20; i++) { /* pairs of one time, ten microseconds apart */
     char id[8];
-    f->now = start + i / 2 * 10;
+    f->now = start + INT64_C(10) * (i / 2);
     snprintf(id, sizeof id, "e%d", i);
     save_one(f, id, "A", "{}");
   }
