@@ -209,8 +209,10 @@ size_t raw_read_row(raw_connection *raw, const char *type, const char *id) {
 
 static size_t copy_all(raw_connection *raw) {
   size_t count = 0;
-  pg_run_copy(raw, "copy (select position, id, type, version, data, metadata, created_at from events order by position) to stdout (format "
-                   "binary)");
+  pg_run_copy(
+      raw,
+      "copy (select position, id, type, version, data, metadata, created_at from events order by position) to stdout (format "
+      "binary)");
   for (;;) {
     char *row = NULL;
     int size = PQgetCopyData(raw->pg, &row, 0);
@@ -229,8 +231,8 @@ size_t raw_read_all(raw_connection *raw) {
   size_t count = 0, bytes = 0;
   sqlite3_stmt *statement;
   if (raw->pg) return copy_all(raw);
-  sqlite3_prepare_v2(raw->sqlite, "select position, id, type, version, data, metadata, created_at from events order by position", -1,
-                     &statement, NULL);
+  sqlite3_prepare_v2(raw->sqlite, "select position, id, type, version, data, metadata, created_at from events order by position",
+                     -1, &statement, NULL);
   while (sqlite3_step(statement) == SQLITE_ROW) {
     for (int i = 0; i < 7; i++) bytes += sqlite3_column_text(statement, i) ? (size_t)sqlite3_column_bytes(statement, i) : 0;
     count++;
@@ -240,7 +242,8 @@ size_t raw_read_all(raw_connection *raw) {
 }
 
 void raw_forget_rows(raw_connection *raw) {
-  static const char *const statements[] = {"delete from projections", "delete from annal_checkpoints", "delete from annal_parked"};
+  static const char *const statements[] = {"delete from projections", "delete from annal_checkpoints",
+                                           "delete from annal_parked"};
   for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {
     if (raw->pg) pg_run(raw, statements[i]);
     else sqlite_run(raw, statements[i]);

@@ -294,8 +294,9 @@ typedef struct annal_query {
   bool descending;   /* the same from the end; misuse without `order` */
   uint64_t limit;    /* 0: no limit */
   const char *after; /* the id of the last row of the page before: begin behind it; NULL: at the first row */
-  int64_t at_least;  /* of a projection that is kept in the background: wait until its rows know of this position; 0: do not wait */
-  double timeout;    /* seconds to wait for that; 0: those of the store */
+  int64_t
+      at_least;   /* of a projection that is kept in the background: wait until its rows know of this position; 0: do not wait */
+  double timeout; /* seconds to wait for that; 0: those of the store */
 } annal_query;
 
 /* The saved rows of one type, as a JSON array of {"id","data","latest_event_id","position","updated_at","stale"}: one snapshot.

@@ -75,8 +75,7 @@ int handle_run_once(annal_store *handle, double seconds, bool *done, annal_error
     bool any = false;
     code = run_steps(handle, &any, error);
     if (done) *done = any;
-    if (!code && atomic_load(&handle->interrupts) != interrupts)
-      return error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted");
+    if (!code && atomic_load(&handle->interrupts) != interrupts) return error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted");
     if (code || any || base_monotonic() >= deadline) return code;
     int64_t slice = base_monotonic() + LIMIT_RUN_SLICE_US;
     code = handle_wait(handle, slice < deadline ? slice : deadline, error);

@@ -74,24 +74,26 @@
 #define LIMIT_CACHE_BYTES (64u << 20)
 
 /* ---- What is kept in the background ---- */
-#define LIMIT_PIECE_EVENTS 2000         /* the first piece of a worker's that has much to do; later ones by how long they took … */
-#define LIMIT_PIECE_EVENTS_MOST 200000  /* … up to this: more at a time spares little, and is lost when the worker is killed */
-#define LIMIT_PIECE_BYTES (32u << 20)   /* of events in memory */
-#define LIMIT_PIECE_US 500000           /* what a piece should take: others wait for its rows, and a lock is held on PostgreSQL */
-#define LIMIT_PIECE_STATES (64u << 20)  /* bytes of states in memory */
-#define LIMIT_KEEP_PIECE_US 1000000     /* a piece that takes longer says so often that it goes on */
-#define LIMIT_OVERTAKEN_US 3000000      /* who was overtaken leaves a set to others for as long as it moves every so often */
-#define LIMIT_SET_UNUSED_US (INT64_C(7) * 24 * 3600 * 1000000) /* a set that nobody uses is kept for a week: to go back to old code */
-#define LIMIT_CLEAN_EVERY_US (INT64_C(3600) * 1000000)         /* and that is looked at so often */
-#define LIMIT_CHUNK_EVENTS 100000        /* of a rebuild, to begin with; later by how long one took … */
-#define LIMIT_CHUNK_US 3000000           /* … which should be this at most: so often progress is told */
-#define LIMIT_CHUNK_BYTES (48u << 20)    /* of events in memory: the more at a time, the less often a state is put into bytes */
-#define LIMIT_COMMIT_US 5000000          /* what a rebuild has done since is done again after a crash … */
-#define LIMIT_COMMIT_SHARE 10            /* … or more, where writing it down takes more than this part of the time */
-#define LIMIT_CATCH_UP_EVENTS 1000       /* so few newer events are left to the worker */
-#define LIMIT_CATCH_UPS 20               /* rounds after the first: with each there is less to do */
-#define LIMIT_JOBS 256                   /* threads of a rebuild */
-#define LIMIT_RUN_SLICE_US 250000 /* at which a worker looks around without a hint: whether scripts changed, or another worker died */
+#define LIMIT_PIECE_EVENTS 2000 /* the first piece of a worker's that has much to do; later ones by how long they took … */
+#define LIMIT_PIECE_EVENTS_MOST 200000 /* … up to this: more at a time spares little, and is lost when the worker is killed */
+#define LIMIT_PIECE_BYTES (32u << 20)  /* of events in memory */
+#define LIMIT_PIECE_US 500000          /* what a piece should take: others wait for its rows, and a lock is held on PostgreSQL */
+#define LIMIT_PIECE_STATES (64u << 20) /* bytes of states in memory */
+#define LIMIT_KEEP_PIECE_US 1000000    /* a piece that takes longer says so often that it goes on */
+#define LIMIT_OVERTAKEN_US 3000000     /* who was overtaken leaves a set to others for as long as it moves every so often */
+#define LIMIT_SET_UNUSED_US                                                                                                      \
+  (INT64_C(7) * 24 * 3600 * 1000000)                   /* a set that nobody uses is kept for a week: to go back to old code */
+#define LIMIT_CLEAN_EVERY_US (INT64_C(3600) * 1000000) /* and that is looked at so often */
+#define LIMIT_CHUNK_EVENTS 100000                      /* of a rebuild, to begin with; later by how long one took … */
+#define LIMIT_CHUNK_US 3000000                         /* … which should be this at most: so often progress is told */
+#define LIMIT_CHUNK_BYTES (48u << 20) /* of events in memory: the more at a time, the less often a state is put into bytes */
+#define LIMIT_COMMIT_US 5000000       /* what a rebuild has done since is done again after a crash … */
+#define LIMIT_COMMIT_SHARE 10         /* … or more, where writing it down takes more than this part of the time */
+#define LIMIT_CATCH_UP_EVENTS 1000    /* so few newer events are left to the worker */
+#define LIMIT_CATCH_UPS 20            /* rounds after the first: with each there is less to do */
+#define LIMIT_JOBS 256                /* threads of a rebuild */
+#define LIMIT_RUN_SLICE_US                                                                                                       \
+  250000 /* at which a worker looks around without a hint: whether scripts changed, or another worker died */
 
 /* ---- The command ---- */
 #define LIMIT_CONFIG_BYTES (64u << 10)                     /* annal.lua is a dozen settings */

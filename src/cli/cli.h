@@ -195,7 +195,7 @@ const char *cli_lua_file(const char *path, size_t *size);
 const char *const *cli_lua_file_paths(void);
 
 /* ---- The commands ---- */
-extern const cli_command cmd_init, cmd_save, cmd_call, cmd_import, cmd_export, cmd_events, cmd_view, cmd_query, cmd_run, cmd_rebuild,
-    cmd_stats, cmd_check, cmd_schema, cmd_repl;
+extern const cli_command cmd_init, cmd_save, cmd_call, cmd_import, cmd_export, cmd_events, cmd_view, cmd_query, cmd_run,
+    cmd_rebuild, cmd_stats, cmd_check, cmd_schema, cmd_repl;
 
 #endif

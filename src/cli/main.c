@@ -13,8 +13,9 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-const cli_command *const cli_commands[] = {&cmd_init, &cmd_save, &cmd_call,    &cmd_import, &cmd_export, &cmd_events, &cmd_view, &cmd_query,
-                                           &cmd_run,  &cmd_rebuild, &cmd_stats,  &cmd_check,  &cmd_schema, &cmd_repl, NULL};
+const cli_command *const cli_commands[] = {&cmd_init,   &cmd_save,  &cmd_call,   &cmd_import, &cmd_export,
+                                           &cmd_events, &cmd_view,  &cmd_query,  &cmd_run,    &cmd_rebuild,
+                                           &cmd_stats,  &cmd_check, &cmd_schema, &cmd_repl,   NULL};
 
 /* What the signal handler needs; set once the store is open, cleared before it closes. */
 static annal_store *volatile interrupt_store;

@@ -102,11 +102,11 @@ struct script_state {
   bool hurried;      /* the hook comes at every instruction, because the call is to end */
   bool refused;      /* the allocator refused once, so Lua collects and asks again; twice is out of memory */
   bool out_of_quota;
-  bool out_of_memory; /* the host's, not the quota */
-  bool overrun;       /* the budget is spent */
-  bool failed;        /* `failure` is to be the call's result */
-  bool loading;       /* declarations are allowed */
-  bool deciding;      /* a command's decide is running: it may reject */
+  bool out_of_memory;  /* the host's, not the quota */
+  bool overrun;        /* the budget is spent */
+  bool failed;         /* `failure` is to be the call's result */
+  bool loading;        /* declarations are allowed */
+  bool deciding;       /* a command's decide is running: it may reject */
   unsigned interrupts; /* there had been when it was taken: more by now end the script that runs */
   annal_error failure;
   char stopped_at[256]; /* file:line where the script was when it was stopped, or "" */

@@ -59,7 +59,8 @@ typedef struct store_row {
   int64_t created_at; /* microseconds; out only */
   int64_t updated_at;
   bool stale; /* out only: made by other code than was asked for, or not as of all events that its set knows of */
-  const char *parked; /* out only, of sets that are kept: why its instance stands still (kept.h), and at which event; NULL: it does not */
+  const char *
+      parked; /* out only, of sets that are kept: why its instance stands still (kept.h), and at which event; NULL: it does not */
   const char *parked_event_id;
 } store_row;
 
