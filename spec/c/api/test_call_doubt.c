@@ -105,7 +105,7 @@ static void a_call_without_an_id_tells_the_ids_of_its_events(void **state) {
   assert_int_equal(pay(handle, NULL, &stored), ANNAL_UNAVAILABLE);
   assert_true(test_error.in_doubt);
   assert_int_equal(strncmp(stored.bytes, "{\"ids\":[\"0", 10), 0);
-  assert_int_equal(stored.size, strlen("{\"ids\":[\"\",\"\"]}") + 2 * 26);
+  assert_int_equal(stored.size, strlen("{\"ids\":[\"\",\"\"]}") + (size_t)2 * 26);
   annal_text_free(handle, &stored);
   annal_close(handle);
   proxy_stop(&between);
