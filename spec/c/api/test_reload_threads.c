@@ -50,6 +50,10 @@ static const struct {
      "projection 'SUM' { by = 'id', fields = { first = include 'reducers.first', second = include 'reducers.second' },\n"
      "  view = function(s) return { a = %d, b = one.generation, c = two.generation, d = s.first.g, e = s.second.g,\n"
      "    m = s.first.n, n = s.second.n } end }"},
+    {"wish.lua",
+     "local one, two = include 'one', include 'two'\n"
+     "command 'WISH' { args = { id = t.string }, uses = { sum = { 'SUM', id = 'id' } }, decide = function(args, views)\n"
+     "  reject(('<%%d %%d %%d %%d %d>'):format(one.generation, two.generation, views.sum.a, views.sum.d)) end }"},
 };
 enum { FILES = sizeof files / sizeof *files };
 
@@ -201,6 +205,17 @@ static void be_refused(worker *w) {
   else check(w, g, 3, low, error.message);
 }
 
+static void be_rejected(worker *w) {
+  char args[32];
+  int low = atomic_load(&in_force), g[5];
+  annal_error error;
+  snprintf(args, sizeof args, "{\"id\":\"t%d\"}", w->number);
+  int code = annal_call(p.handle, "WISH", args, NULL, NULL, &error);
+  if (code != ANNAL_REJECTED || sscanf(error.message, "<%d %d %d %d %d>", &g[0], &g[1], &g[2], &g[3], &g[4]) != 5)
+    note(w, "a wrong rejection", error.message);
+  else check(w, g, 5, low, error.message);
+}
+
 static void save_one(worker *w) {
   annal_error error;
   if (save(w, 1, &error)) note(w, "save", error.message);
@@ -223,7 +238,8 @@ static void *work(void *context) {
   while (!atomic_load(&stop) && !w->failure[0]) {
     if (w->saved < EVENTS_MOST) save_one(w);
     view_one(w);
-    be_refused(w);
+    if (w->calls % 4 == 1) be_refused(w);
+    else be_rejected(w);
     atomic_fetch_add(&rounds_of[w->number], 1);
     wait_for_turn(w);
   }
