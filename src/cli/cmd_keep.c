@@ -49,7 +49,7 @@ static bool keeps_any(cli *c) {
   size_t count = 0;
   bool any = false;
   const script_projection *projections = app ? script_projections(app, &count) : NULL;
-  for (size_t i = 0; i < count; i++) any |= projections[i].keep != SCRIPT_KEEP_LIVE;
+  for (size_t i = 0; i < count; i++) any |= projections[i].keep == SCRIPT_KEEP_BACKGROUND;
   script_release(app);
   return any;
 }

@@ -342,8 +342,9 @@ void set_count(fold_set *set) {
 /* Takes instances out of the table, which is then out of order. */
 static void drop_instances(fold_set *set, size_t bytes, bool touched_too) {
   for (size_t i = 0; i < set->table_size && set->bytes > bytes; i++) {
+    store_parked ignored;
     set_instance *instance = set->table[i];
-    if (!instance || instance->dirty || instance->view || instance->problem) continue;
+    if (!instance || instance->dirty || instance->view || set_parking_news(instance, &ignored)) continue;
     if (!touched_too && instance->round == set->round) continue;
     set->bytes -= instance->counted;
     set->count--;

@@ -130,7 +130,8 @@ size_t set_first_event(const fold_set *set, const set_instance *instance);
 
 /* Counts the bytes of the touched instances anew, after they were folded. */
 void set_count(fold_set *set);
-/* Ends the chunk, and forgets instances that are not dirty as long as more than `bytes` are held, those first that it has not touched. */
+/* Ends the chunk, and forgets instances of which everything was written and told as long as more than `bytes` are held, those first
+ * that it has not touched. */
 void set_forget(fold_set *set, size_t bytes);
 
 #endif
