@@ -10,4 +10,9 @@
 int fold_belong(script_state *state, const script_projection *projection, const annal_event *event, base_buf *scratch,
                 base_buf *ids, size_t *count, annal_error *error);
 
+/* The id in the event's data (canonical): of a string what is in it, of a number or boolean its JSON; it borrows from the event or from
+ * `scratch`. *id is NULL for null, for what is no scalar, and for what no instance can be called. */
+int fold_belong_by(const annal_event *event, const char *identifier, base_buf *scratch, const char **id, size_t *length,
+                   annal_error *error);
+
 #endif

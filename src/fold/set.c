@@ -2,8 +2,7 @@
 #include "fold/set.h"
 
 #include "base/error.h"
-#include "base/limits.h"
-#include "json/json_scan.h"
+#include "fold/belong.h"
 #include <string.h>
 #include <xxhash.h>
 
@@ -161,41 +160,6 @@ set_instance *set_enter(fold_set *set, const char *id) {
 
 /* ---- Which instances an event is for ----------------------------------------------------------------------------------- */
 
-/* The text of a string with escapes, NULL when it is none. */
-static const char *unescape(fold_set *set, const char *value, size_t size, size_t *length) {
-  annal_error ignored;
-  json_scan scan;
-  json_slice slice;
-  buf_clear(&set->answer);
-  json_scan_init(&scan, value, size, 0, &set->answer, &ignored);
-  scan.at++;
-  if (json_scan_string(&scan, &slice) || set->answer.failed) return NULL;
-  *length = slice.size;
-  return slice.bytes;
-}
-
-/* The text of a field by which events are selected: of a string what is in it, of a number or boolean its JSON. False for null and
- * what is no scalar, and for what no instance can be called. */
-static bool id_in_data(fold_set *set, const annal_event *event, const char *identifier, const char **id, size_t *length) {
-  const char *value;
-  size_t size;
-  if (!json_find_member(event->data, event->data_size, identifier, &value, &size)) return false;
-  *id = value;
-  *length = size;
-  switch (value[0]) {
-  case '{':
-  case '[':
-  case 'n': return false;
-  case '"':
-    *id = value + 1;
-    *length = size - 2;
-    if (memchr(*id, '\\', *length)) *id = unescape(set, value, size, length);
-    break;
-  default: break;
-  }
-  return *id && *length > 0 && *length <= LIMIT_VALUE_BYTES;
-}
-
 /* Asks the script. An error of its is the set's end for now, not one of its instances'. */
 static int take_by_ids(fold_set *set, const annal_event *event, size_t number, fold_bench *bench, annal_error *error) {
   size_t count = 0;
@@ -216,10 +180,12 @@ static int take_by_ids(fold_set *set, const annal_event *event, size_t number, f
 
 static int take_event(fold_set *set, const annal_event *event, size_t number, fold_bench *bench, annal_error *error) {
   if (set->projection->has_streams) return take_by_ids(set, event, number, bench, error);
-  int type = type_of(set->projection, event->type);
+  int type = type_of(set->projection, event->type), code = ANNAL_OK;
   const char *id = "";
   size_t length = 0;
-  if (type < 0 || (set->identifiers && !id_in_data(set, event, set->identifiers[type], &id, &length))) return ANNAL_OK;
+  if (type < 0) return ANNAL_OK;
+  if (set->identifiers) code = fold_belong_by(event, set->identifiers[type], &set->answer, &id, &length, error);
+  if (code || !id) return code;
   set->used++;
   return take_for(set, id, length, number) ? ANNAL_OK : error_memory(error);
 }

@@ -103,7 +103,7 @@ typedef struct set_loading {
   fold_set *set;
   bool failed; /* no memory */
 } set_loading;
-void set_load(void *loading, const store_kept_row *row);
+void set_load(void *context, const store_kept_row *row);
 
 /* Folds the chunk's events of a touched instance, or what it has to be read anew up to `up_to`. Errors: not those of scripts, which
  * park the instance. */
