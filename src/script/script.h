@@ -119,11 +119,11 @@ int script_name_fault(script_state *state, const char *name, const char *member_
  * given, tells from now on of changes that this reading may have missed. */
 int script_read_again(const script_app *app, script_watch *watch, script_app **files, annal_error *error);
 /* Runs what was read, so that it is as script_load makes it. When it fails there is nothing left to do but to release it. */
-int script_build(script_app *files, annal_error *error);
+int script_build(script_app *app, annal_error *error);
 /* XXH3-128 over paths and bytes of all files: equal when and only when the same scripts were read. */
-const char *script_hash(const script_app *files);
+const char *script_hash(const script_app *app);
 /* When one of the files and directories was last changed by the file system's clock; microseconds since 1970. */
-int64_t script_changed_at(const script_app *files);
+int64_t script_changed_at(const script_app *app);
 
 /* Hints that an app's files may have changed, from inotify where it is to be had: from the directories, all the way down, and
  * from the symbolic links on the way to them. For one thread at a time. NULL when there is no memory. */
