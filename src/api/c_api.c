@@ -181,15 +181,15 @@ int annal_view(annal_store *handle, const char *projection, const char *id, cons
   if (!handle) return missing("the store", error);
   annal_view_options options = {.size = sizeof options};
   fold_instance *instance;
-  int64_t position = 0;
+  store_head_info past;
   int code = or_null ? handle_sized(or_null, &options, sizeof options, "annal_view_options", error) : ANNAL_OK;
   if (!code) code = check_view_options(&options, error);
-  if (!code && options.as_of) code = handle_past(handle, &options, &position, error);
+  if (!code && options.as_of) code = handle_past(handle, &options, &past, error);
   if (!code) code = handle_projection(handle, projection, id, !options.ignore_saved, &instance, error);
   if (code) return code;
   base_buf text;
   buf_init(&text, &handle->env);
-  if (options.as_of) code = fold_refresh_at(instance, position, error);
+  if (options.as_of) code = fold_refresh_at(instance, &past, error);
   if (!code) code = fold_view(instance, &text, error);
   if (!code && options.save) code = fold_save(instance, NULL, error);
   if (!code && !buf_take(&text, view)) code = error_memory(error);

@@ -94,7 +94,7 @@ int handle_projection(annal_store *handle, const char *projection, const char *i
 
 /* The position that `at` or `at_time` of the options mean; options without `as_of` have none (misuse). Errors: misuse, not_found beyond
  * the head. */
-int handle_past(annal_store *handle, const annal_view_options *options, int64_t *position, annal_error *error);
+int handle_past(annal_store *handle, const annal_view_options *options, store_head_info *head, annal_error *error);
 
 /* Events on their way in: checked against limits and declarations, made canonical, given ids. Owned by the caller. */
 typedef struct handle_batch {

@@ -92,11 +92,11 @@ static void read_past(lua_State *L, annal_view_options *options) {
 int face_view(lua_State *L) {
   annal_view_options options = {.size = sizeof options};
   annal_error error;
-  int64_t position;
+  store_head_info past;
   read_past(L, &options);
-  if (options.as_of && handle_past(face_self(L)->handle, &options, &position, &error)) return face_raise(L, &error);
+  if (options.as_of && handle_past(face_self(L)->handle, &options, &past, &error)) return face_raise(L, &error);
   lua_projection *self = open_projection(L, true);
-  if (options.as_of && fold_refresh_at(self->instance, position, &error)) return face_raise(L, &error);
+  if (options.as_of && fold_refresh_at(self->instance, &past, &error)) return face_raise(L, &error);
   push_view(L, self->instance);
   lua_pushinteger(L, push_latest(L, self->instance));
   face_end_child(&self->head);

@@ -13,9 +13,10 @@ static int check_position(annal_store *handle, int64_t position, annal_error *er
                    (long long)position, (long long)head.position);
 }
 
-int handle_past(annal_store *handle, const annal_view_options *options, int64_t *position, annal_error *error) {
+int handle_past(annal_store *handle, const annal_view_options *options, store_head_info *head, annal_error *error) {
+  *head = (store_head_info){0};
   if (options->at && options->at_time) return error_set(error, ANNAL_MISUSE, "at", "at is given as a position and as a time");
-  if (options->at_time) return store_position_at_time(handle->store, options->at_time, position, error);
-  *position = options->at;
+  if (options->at_time) return store_position_at_time(handle->store, options->at_time, &head->position, error);
+  head->position = options->at;
   return check_position(handle, options->at, error);
 }

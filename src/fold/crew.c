@@ -73,8 +73,9 @@ int crew_open(fold_crew *crew, const fold_context *context, size_t jobs, annal_e
   pthread_cond_init(&crew->begin, NULL);
   pthread_cond_init(&crew->end, NULL);
   int code = bench_open(&crew->own, context, error);
-  if (!code && jobs > 0) crew->members = base_calloc(context->env, jobs, sizeof *crew->members);
-  if (!code && jobs > 0 && !crew->members) code = error_memory(error);
+  if (code || jobs == 0) return code;
+  crew->members = base_calloc(context->env, jobs, sizeof *crew->members);
+  if (!crew->members) return error_memory(error);
   for (size_t i = 0; i < jobs && !code; i++) code = open_member(crew, error);
   return code;
 }

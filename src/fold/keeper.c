@@ -123,7 +123,7 @@ static int clean(fold_keeper *keeper, kept_set *set, annal_error *error) {
 
 /* Somebody else builds the set, was faster once, and has moved it a moment ago: two at it would only do the same twice. */
 static bool is_others(const fold_keeper *keeper, const kept_set *set, const store_set *found) {
-  bool contested = set->overtaken_at && base_monotonic() - set->overtaken_at < 10 * LIMIT_OVERTAKEN_US;
+  bool contested = set->overtaken_at && base_monotonic() - set->overtaken_at < INT64_C(10) * LIMIT_OVERTAKEN_US;
   return contested && !is_served(set, found) && found->touched_at != set->own_touch &&
          base_now(keeper->env) - found->touched_at < LIMIT_OVERTAKEN_US;
 }
@@ -132,7 +132,7 @@ static bool is_others(const fold_keeper *keeper, const kept_set *set, const stor
 
 /* Fewer or more events next time, so that a piece takes about as long as it should. */
 static void adapt(kept_set *set, int64_t spent, bool was_full) {
-  if (spent > 2 * LIMIT_PIECE_US) set->piece_events = set->piece_events / 2 + 1;
+  if (spent > INT64_C(2) * LIMIT_PIECE_US) set->piece_events = set->piece_events / 2 + 1;
   else if (was_full && spent < LIMIT_PIECE_US / 2) set->piece_events *= 2;
   if (set->piece_events > LIMIT_PIECE_EVENTS_MOST) set->piece_events = LIMIT_PIECE_EVENTS_MOST;
 }

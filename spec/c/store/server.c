@@ -94,7 +94,7 @@ static bool pass(int to, const char *bytes, size_t size) {
 
 /* A call that holds the marker: false when both connections are to be closed. */
 static bool disturb(proxy *p, proxy_pair *pair, const char *bytes, size_t size) {
-  proxy_fault fault = atomic_load(&p->fault);
+  proxy_fault fault = (proxy_fault)atomic_load(&p->fault);
   if (fault == LOSE_ANSWER) pair->losing = true;
   else atomic_fetch_sub(&p->faults, 1); /* an answer is lost when it comes */
   if (fault != LOSE_ANSWER) atomic_fetch_add(&p->held, 1);
