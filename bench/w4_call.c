@@ -4,6 +4,7 @@
 #include "work.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@ enum { CALLERS = 8, ACCOUNTS = 10000, KEEP_EVERY = 64 };
 typedef struct bank {
   annal_store *handle;
   bool one_account;
-  uint64_t overtaken; /* calls that answered `conflict`, in all turns */
+  _Atomic uint64_t stored; /* by calls, in all turns */
+  uint64_t overtaken;      /* calls that answered `conflict` */
 } bank;
 
 typedef struct customer {
@@ -95,7 +97,8 @@ static void *call_until(void *context) {
     }
     bench_check(code, &error, "call");
     annal_text_free(handle, &stored);
-    if (++c->done % KEEP_EVERY || !c->bank->one_account) continue;
+    c->done++;
+    if (atomic_fetch_add(&c->bank->stored, 1) % KEEP_EVERY || !c->bank->one_account) continue;
     annal_view_options keep = {.size = sizeof keep, .save = true};
     bench_check(annal_view(handle, "ACCOUNT", "account0", &keep, &stored, &error), &error, "keep");
     annal_text_free(handle, &stored);
