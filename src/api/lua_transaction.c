@@ -321,7 +321,7 @@ static void place_all(lua_State *L, int owner, const lua_transaction *self, cons
 static void commit(lua_State *L, int owner, lua_transaction *self) {
   face_scratch scratch = face_scratch_open(L);
   store_status *statuses = face_room(&scratch, self->rows, sizeof *statuses);
-  bool was_stored;
+  bool was_stored = false;
   annal_error error = self->failure;
   if (self->failed || handle_inline_commit(&self->kept, self->transaction, &error) ||
       store_transaction_commit(self->transaction, statuses, &was_stored, &error))
