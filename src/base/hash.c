@@ -18,5 +18,5 @@ void hash_text(const void *bytes, size_t size, char text[HASH_TEXT_BYTES]) {
     text[2 * i] = hex[hash[i] >> 4];
     text[2 * i + 1] = hex[hash[i] & 15];
   }
-  text[2 * HASH_BYTES] = 0;
+  text[HASH_TEXT_BYTES - 1] = 0;
 }
