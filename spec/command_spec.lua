@@ -103,7 +103,7 @@ describe("the command annal", function()
     end)
 
     it("and says of what is to come that it is not there yet", function()
-      refuses(2, "not in this version yet", { "--store", store, "rebuild" })
+      refuses(2, "not in this version yet", { "--store", store, "bisect" })
     end)
 
     it("and takes options before and after the command, and nothing behind -- as one", function()
