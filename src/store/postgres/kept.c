@@ -84,7 +84,7 @@ static int make_ready(runner *r, annal_error *error) {
 static int open_transaction(store *base, runner *r, annal_error *error) {
   *r = run_on_pool(base);
   int code = pg_acquire_own(r->s, &r->call, &r->conn, error);
-  if (code) {
+  if (code || !r->conn) {
     r->conn = NULL;
     return code;
   }
@@ -325,13 +325,13 @@ static int put_rows(pg_piece *p, const store_row *rows, size_t count, annal_erro
 
 static int piece_keep(store_piece *piece, bool *overtaken, annal_error *error) {
   pg_piece *p = (pg_piece *)piece;
-  (void)overtaken;
+  *overtaken = false;
   p->r.call.deadline = base_monotonic() + p->r.s->timeout;
   return pg_script(p->r.s, p->r.conn, "select", &p->r.call, error);
 }
 
 static int piece_put(store_piece *piece, const store_row *rows, size_t count, bool *overtaken, annal_error *error) {
-  (void)overtaken; /* nobody can, as long as the lock is held */
+  *overtaken = false; /* nobody can, as long as the lock is held */
   return put_rows((pg_piece *)piece, rows, count, error);
 }
 
