@@ -39,7 +39,8 @@ describe("a damaged payload", function()
   end
 
   it("of metadata is not printed either", function()
-    damage "update events set metadata = '{' where position = 3"
+    -- JSON to SQLite, whose index of correlations would not let anything else in; none to annal, which takes no key twice.
+    damage [[update events set metadata = '{"a":1,"a":1}' where position = 3]]
     assert.equal(2, #command.lines(fails({ "export" }, "metadata", "position 3")))
   end)
 

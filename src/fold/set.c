@@ -160,7 +160,7 @@ set_instance *set_enter(fold_set *set, const char *id) {
 
 /* ---- Which instances an event is for ----------------------------------------------------------------------------------- */
 
-/* Asks the script. An error of its is the set's end for now, not one of its instances'. */
+/* Asks the script. An error of its stops the set and not one of its instances. */
 static int take_by_ids(fold_set *set, const annal_event *event, size_t number, fold_bench *bench, annal_error *error) {
   size_t count = 0;
   buf_clear(&set->answer);
