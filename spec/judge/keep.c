@@ -108,18 +108,21 @@ static _Noreturn void be_worker(const setting *s) {
   }
 }
 
-/* Kills itself at nine tenths where it is asked to; writes down where it began. */
+/* Kills itself at nine tenths where it is asked to; writes down where it began and how far it came. */
 typedef struct telling {
   double until; /* 2: to the end */
   int file;
+  bool begun;
+  double began;
 } telling;
 
 static int tell(void *context, const rebuild_progress *progress) {
   telling *t = context;
   double part = (double)progress->done / (double)progress->total;
-  if (t->file >= 0 && write(t->file, &part, sizeof part) != (ssize_t)sizeof part) judge_die("a note cannot be written");
-  if (t->file >= 0) close(t->file);
-  t->file = -1;
+  if (!t->begun) t->began = part;
+  t->begun = true;
+  const double note[2] = {t->began, part};
+  if (pwrite(t->file, note, sizeof note, 0) != (ssize_t)sizeof note) judge_die("a note cannot be written");
   if (part >= t->until) raise(SIGKILL);
   return 0;
 }
@@ -458,24 +461,27 @@ static void judge_generations(referee *r) {
   }
 }
 
-/* Where the last rebuild began, as a part of the log; 1: it did not come to that. For the next one it is forgotten. */
-static double began_at(const referee *r) {
+/* Where the last rebuild began and how far it read, as parts of the log; 1: it did not come to that. For the next one it is forgotten. */
+static double began_at(const referee *r, double *reached) {
   char path[160];
-  double part = 1;
+  double note[2];
+  *reached = 0;
   snprintf(path, sizeof path, "%s/began", r->s->directory);
   int file = open(path, O_RDONLY);
   if (file < 0) return 1;
-  if (read(file, &part, sizeof part) != (ssize_t)sizeof part) part = 1;
+  bool begun = read(file, note, sizeof note) == (ssize_t)sizeof note;
   close(file);
   unlink(path);
-  return part;
+  if (begun) *reached = note[1];
+  return begun ? note[0] : 1;
 }
 
 /* Killed at nine tenths, then at random moments, then to its end. */
 static void rebuild_and_kill(referee *r) {
   if (end_of(start(r, "rebuild", r->third, 0.9)) != SIGKILL) complain_of(r, "a rebuild did not come to nine tenths");
   r->kills++;
-  began_at(r);
+  double reached, before;
+  began_at(r, &before);
   bool is_over = false;
   for (int i = 0; i < 4 && !is_over; i++) {
     pid_t child = start(r, "rebuild", r->third, 2);
@@ -487,7 +493,9 @@ static void rebuild_and_kill(referee *r) {
     is_over = status == 0;
     if (status == SIGKILL) r->kills++;
     else if (status) complain_of(r, "a rebuild failed");
-    if (began_at(r) < 0.8) complain_of(r, "a rebuild began anew");
+    /* One that was killed after it had read everything may have been through: then this one is another. */
+    if (began_at(r, &reached) < 0.8 && before < 1) complain_of(r, "a rebuild began anew");
+    if (reached > 0) before = reached;
   }
 }
 
