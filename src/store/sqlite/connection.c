@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/text.h"
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -245,7 +246,9 @@ int sqlite_take_reader(sqlite_store *s, sqlite_conn **conn, annal_error *error) 
   double seconds = s->base.options->timeout;
   int result =
       s->memory ? take(s, &s->writer, 1, seconds, conn, error) : take(s, s->readers, s->reader_count, seconds, conn, error);
-  if (result || (*conn)->db) return result;
+  if (result) return result;
+  assert(*conn); /* whoever gets no error has one */
+  if ((*conn)->db) return ANNAL_OK;
   result = open_reader(s, *conn, error);
   if (result) sqlite_give_back(*conn);
   return result;
