@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 fixture_kind fixture_runs_on;
+bool fixture_without_clock;
 annal_error test_error;
 
 static int64_t fixture_clock(void *context) { return *(const int64_t *)context; }
@@ -23,7 +24,7 @@ void fixture_options(fixture *f) {
                                .timeout = LIMIT_TIMEOUT_SECONDS,
                                .lock_timeout = LIMIT_LOCK_TIMEOUT_SECONDS,
                                .connections = LIMIT_CONNECTIONS,
-                               .clock = fixture_clock,
+                               .clock = fixture_without_clock ? NULL : fixture_clock,
                                .clock_context = &f->now};
   base_env_init(&f->env, &f->options);
 }
@@ -117,6 +118,9 @@ int fixture_run(const char *name, const struct CMUnitTest *tests, size_t count) 
     fixture_runs_on = kind;
     snprintf(group, sizeof group, "%s on %s", name, kinds[kind]);
     failed += _cmocka_run_group_tests(group, tests, count, NULL, NULL);
+    if (kind != ON_POSTGRES) continue;
+    fixture_without_clock = true;
+    failed += _cmocka_run_group_tests("the same by the server's clock", tests, count, NULL, NULL);
   }
   return failed ? 1 : 0;
 }

@@ -19,6 +19,7 @@
 
 typedef enum fixture_kind { ON_FILE, IN_MEMORY, ON_POSTGRES } fixture_kind;
 extern fixture_kind fixture_runs_on;
+extern bool fixture_without_clock; /* time is the store's own, as it is for most programs: on PostgreSQL then other SQL runs */
 
 typedef struct fixture {
   base_env env;
@@ -39,7 +40,8 @@ void fixture_reopen(fixture *f); /* fails the test when it cannot */
 /* Runs SQL past the store, in its schema; {events} and {views} are its tables. Not in memory. */
 void fixture_sql(fixture *f, const char *sqlite_or_both, const char *postgres_or_null);
 
-/* Runs the group on an SQLite file, in memory, and on PostgreSQL where ANNAL_TEST_PG says so. Answers main's exit code. */
+/* Runs the group on an SQLite file, in memory, and where ANNAL_TEST_PG says so on PostgreSQL, there with and without a clock of the
+ * test's. Answers main's exit code. */
 int fixture_run(const char *name, const struct CMUnitTest *tests, size_t count);
 #define RUN_ON_ALL(tests) fixture_run(#tests, tests, sizeof(tests) / sizeof *(tests))
 

@@ -227,6 +227,7 @@ int main(void) {
     return 77; /* what meson takes for skipped */
   }
   fixture_runs_on = ON_POSTGRES;
+  fixture_without_clock = true;
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, teardown)
   const struct CMUnitTest orphans[] = {
       TEST(an_orphan_that_stores_is_found),

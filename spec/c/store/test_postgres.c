@@ -827,6 +827,7 @@ int main(void) {
     return 77; /* what meson takes for skipped */
   }
   fixture_runs_on = ON_POSTGRES;
+  fixture_without_clock = true;
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
   const struct CMUnitTest tests[] = {
       TEST(the_append_refuses_other_isolation_levels),

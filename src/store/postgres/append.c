@@ -83,7 +83,7 @@ static void free_events(event_arrays *a) {
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) pg_array_free(all[i]);
 }
 
-static bool is_declared(const pg_store *s, const char *name) {
+bool pg_is_declared(const pg_store *s, const char *name) {
   for (size_t i = 0; i < s->base.event_fields.count; i++)
     if (strcmp(s->base.event_fields.names[i], name) == 0) return true;
   return false;
@@ -98,7 +98,7 @@ static void add_field(stream_arrays *a, const annal_field *field) {
 }
 
 /* One field's text decides alone, unless a value of it could be the text of an object or array. */
-static bool decides_alone(const annal_stream *stream) {
+bool pg_decides_alone(const annal_stream *stream) {
   if (stream->data_count > 1) return false;
   for (size_t i = 0; stream->data_count == 1 && i < stream->data[0].value_count; i++)
     if (stream->data[0].values[i][0] == '{' || stream->data[0].values[i][0] == '[') return false;
@@ -109,7 +109,7 @@ static bool decides_alone(const annal_stream *stream) {
 static size_t leading_field(const pg_store *s, const annal_stream *stream) {
   size_t best = SIZE_MAX;
   for (size_t i = 0; i < stream->data_count; i++)
-    if (is_declared(s, stream->data[i].name) &&
+    if (pg_is_declared(s, stream->data[i].name) &&
         (best == SIZE_MAX || stream->data[i].value_count < stream->data[best].value_count))
       best = i;
   return best == SIZE_MAX ? 0 : best;
@@ -118,13 +118,13 @@ static size_t leading_field(const pg_store *s, const annal_stream *stream) {
 static void add_stream(stream_arrays *a, const pg_store *s, const annal_condition *condition, size_t number) {
   const annal_stream *stream = &condition->streams[number];
   pg_array_text(&a->after_ids, store_condition_id(condition, number));
-  pg_array_bool(&a->alones, decides_alone(stream));
+  pg_array_bool(&a->alones, pg_decides_alone(stream));
   pg_array_int(&a->type_starts, a->type_count + 1);
   for (size_t i = 0; i < stream->type_count; i++) pg_array_text(&a->types, stream->types[i]);
   a->type_count += (int64_t)stream->type_count;
   pg_array_int(&a->field_starts, a->field_count + 1);
   size_t leading = leading_field(s, stream);
-  bool led = stream->data_count && is_declared(s, stream->data[leading].name);
+  bool led = stream->data_count && pg_is_declared(s, stream->data[leading].name);
   pg_array_text(&a->leads, led ? stream->data[leading].name : NULL);
   if (stream->data_count) add_field(a, &stream->data[leading]);
   for (size_t i = 0; i < stream->data_count; i++)
@@ -372,6 +372,28 @@ static int append_live(pg_store *s, pg_conn *within, const pg_call *call, store_
   return code;
 }
 
+/* A save by the function for one event. False: it is not one that this function knows. */
+static bool append_one(pg_store *s, store_entry **entry, int *code, annal_error *error) {
+  pg_one room = {0};
+  pg_params params;
+  PGresult *result = NULL;
+  pg_params_init(&params, s->base.env);
+  if (!pg_one_params(s, (*entry)->save, &room, &params)) return false;
+  *code = params.failed ? error_memory(error) : send_until_known(s, s->append_one_sql, &params, &result, error);
+  if (!*code) *code = take_answers(result, entry, 1, error);
+  PQclear(result);
+  pg_params_free(&params);
+  pg_one_free(&room);
+  return true;
+}
+
+/* By itself, in a transaction of its own. */
+static int append_alone(pg_store *s, store_entry **entries, size_t count, const bool *flushes, annal_error *error) {
+  int code = ANNAL_OK;
+  if (count == 1 && append_one(s, entries, &code, error)) return code;
+  return append_live(s, NULL, NULL, entries, count, flushes, error);
+}
+
 static void answer_all(store_entry **entries, size_t count, const annal_error *error) {
   for (size_t i = 0; i < count; i++) {
     entries[i]->result = error->code;
@@ -405,14 +427,14 @@ static void note_sizes(pg_store *s, const store_save *save) {
 static void append_batch(pg_store *s, store_entry **live, size_t count, bool *flushes) {
   annal_error error;
   bool touching = pg_touches(s->base.env, live, count, flushes);
-  if (!append_live(s, NULL, NULL, live, count, touching ? flushes : NULL, &error)) return;
+  if (!append_alone(s, live, count, touching ? flushes : NULL, &error)) return;
   if (count == 1 || error.in_doubt || pg_is_everybodys(&error)) {
     answer_all(live, count, &error);
     return;
   }
   /* Nothing was stored; one of them may be the culprit. */
   for (size_t i = 0; i < count; i++)
-    if (append_live(s, NULL, NULL, live + i, 1, NULL, &error)) answer_all(live + i, 1, &error);
+    if (append_alone(s, live + i, 1, NULL, &error)) answer_all(live + i, 1, &error);
 }
 
 /* Checks the saves and sends those that pass; `live` and `flushes` have room for all of them. */

@@ -114,6 +114,7 @@ static int set_session(pg_store *s, pg_conn *conn, const pg_call *call, annal_er
   pg_params_text(&params, timeout);
   pg_params_text(&params, lock);
   pg_params_text(&params, s->base.options->read_only ? "on" : "off");
+  pg_params_text(&params, conn == &s->writer ? "force_generic_plan" : "auto");
   PGresult *result = NULL;
   int code = pg_query(s, conn, postgres_sql("session.sql", NULL), &params, call, &result, error);
   PQclear(result);

@@ -9,8 +9,9 @@
 static const struct {
   const char *name, *tag;
 } functions[] = {
-    {"annal_append_1", "$append$"}, {"annal_append_rows_1", "$append_rows$"}, {"annal_newers_1", "$newers$"},
-    {"annal_newer_1", "$newer$"},   {"annal_matches_1", "$matches$"},
+    {"annal_append_1", "$append$"},         {"annal_append_rows_1", "$append_rows$"},
+    {"annal_append_one_1", "$append_one$"}, {"annal_newers_1", "$newers$"},
+    {"annal_newer_1", "$newer$"},           {"annal_matches_1", "$matches$"},
 };
 
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
@@ -47,7 +48,11 @@ int pg_look_at_functions(pg_store *s, pg_conn *conn, const pg_call *call, pg_fun
     if (!same && !found->differ) found->name = functions[i].name;
     found->differ |= !same;
   }
-  for (int row = 0; !code && row < PQntuples(result); row++) found->ours &= pg_int(result, row, 2) != 0;
+  s->has_append_one = false;
+  for (int row = 0; !code && row < PQntuples(result); row++) {
+    found->ours &= pg_int(result, row, 2) != 0;
+    if (strcmp(PQgetvalue(result, row, 0), "annal_append_one_1") == 0) s->has_append_one = pg_int(result, row, 3) != 0;
+  }
   PQclear(result);
   pg_params_free(&params);
   buf_free(&text);
@@ -62,6 +67,7 @@ int pg_make_functions(pg_store *s, pg_conn *conn, const pg_call *call, annal_err
   pg_render(&sql, &s->names, NULL, "grant_append_rows.sql");
   pg_render_functions_row(&sql, &s->names);
   int code = sql.failed ? error_memory(error) : pg_script(s, conn, sql.bytes, call, error);
+  if (!code) s->has_append_one = true;
   buf_free(&sql);
   return code;
 }

@@ -61,7 +61,7 @@ void pg_render_text(base_buf *out, const pg_names *names, const char *text); /* 
 void pg_render_functions(base_buf *out, const pg_names *names, const char *const *fields, size_t count);
 void pg_render_functions_row(base_buf *out, const pg_names *names);
 /* Rises with every change of what they are made of, so that of two programs on one store the newer one's functions stay. */
-#define PG_FUNCTIONS_REVISION 3
+#define PG_FUNCTIONS_REVISION 4
 #define PG_FUNCTIONS_KEY "functions" /* absent: revision 1 */
 /* A declared field on "events" or "projections", or on "order" for one of the latter in its order: its index and its row in
  * annal_meta; the names of both. */
@@ -150,6 +150,8 @@ struct pg_store {
   char *append_marked_sql; /* behind a pooler; else NULL */
   char *append_rows_sql;   /* the same two for saves with rows */
   char *append_rows_marked_sql;
+  char *append_one_sql;
+  bool has_append_one;           /* its function is there, and this role may call it */
   _Atomic(size_t) largest_event; /* that this handle has met, where it matters for pages */
   atomic_bool has_large;         /* some events may be large: their table has a TOAST table that is not empty */
 };
@@ -315,6 +317,18 @@ typedef struct pg_value {
 } pg_value;
 /* Element `number`, from 0; false when there is none or it is null. */
 bool pg_array_get(pg_value array, int64_t number, pg_value *element);
+
+/* One event by its own function (append_one.c). Whether the save is one that it knows; fills the parameters then, which borrow from
+ * the save and from `room`. */
+typedef struct pg_one {
+  char version[4], mark[4], lock_ms[24];
+  pg_array types;
+} pg_one;
+bool pg_one_params(const pg_store *s, const store_save *save, pg_one *room, pg_params *params);
+void pg_one_free(pg_one *room);
+/* Whether a stream's one field decides alone (append.c). */
+bool pg_decides_alone(const annal_stream *stream);
+bool pg_is_declared(const pg_store *s, const char *name);
 
 #define PG_BOOL 16
 #define PG_INT8 20

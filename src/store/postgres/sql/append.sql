@@ -7,9 +7,6 @@
 -- inserted as late as possible, many at a time: where a save might touch an earlier one of the same call, `flushes` says so.
 -- Lists within lists are flat arrays with an array of starts: the n-th list is [starts[n] : starts[n + 1] - 1].
 --
--- Every expression of PL/pgSQL is set up anew in each transaction, which costs more than it does: so a save of one event, the
--- most frequent, is first tried the short way, which knows success only. What that cannot say is left to the long way.
---
 -- The table is its owner's, who may have put triggers on it. One that refuses an event raises an error; one that drops it, or gives
 -- it another id or position, would make an acknowledged event vanish: so what the table has taken is looked at and counted.
 create or replace function @append@(
@@ -57,6 +54,7 @@ declare
   newest_at    timestamptz;      -- created_at of the newest event
   known        boolean;          -- some id of this call is stored
   clock        timestamptz;
+  undecided    int := 1;         -- first save of which it is not yet said what becomes of it
   pending      int := 1;         -- first event that is accepted and not yet inserted …
   pending_end  int := 1;         -- … and one past the last
   kept         int;              -- events that the table has taken as they were given
@@ -93,27 +91,6 @@ begin
     into next, clock, newest_at, known
     from @events@ e order by e.position desc limit 1;
 
-  -- The short way.
-  if save_starts = '{1,2}' and not known and event_times is null and host_clock is null then
-    if stream_starts is not null then
-      for stream in 1 .. array_length(after_ids, 1) loop
-        newer := @newer@(stream, after_ids, leads, alones, type_starts, stream_types, field_starts, field_names, value_starts,
-                         field_values);
-        exit when newer is not null;
-      end loop;
-    end if;
-    if newer is null then
-      insert into @events@ (position, id, type, version, data, metadata, created_at)
-        values (next, event_ids[1], event_types[1], event_versions[1], event_data[1], event_metadata[1], clock)
-        returning (position = next and id = event_ids[1])::int into kept;
-      if kept is distinct from 1 then
-        raise exception 'a trigger or a rule on the table of events dropped or changed an event; nothing of the save was stored';
-      end if;
-      return row(array[0], null, array[next], array[clock], null, null, null)::@answer@;
-    end if;
-  end if;
-
-  -- The long way.
   saves := array_length(save_starts, 1) - 1;
   next := coalesce(next, 1);
   known := coalesce(known, false);
@@ -127,7 +104,18 @@ begin
                        field_values);
   end if;
 
-  for save in 1 .. saves + 1 loop
+  -- Where nothing can be refused and no save can touch another, what each save would come to is said at once: in PL/pgSQL the steps
+  -- below cost more than the events.
+  if flushes is null and not known and event_times is null and coalesce(array_remove(newers, null), '{}') = '{}' then
+    results := array_fill(0, array[saves]);
+    positions := array(select head + s.start from unnest(save_starts[1 : saves]) with ordinality as s (start, save) order by s.save);
+    times := array_fill(clock, array[saves]);
+    pending_end := save_starts[saves + 1];
+    next := head + pending_end;
+    undecided := saves + 1;
+  end if;
+
+  for save in undecided .. saves + 1 loop
     if pending < pending_end and (save > saves or flushes[save] or pending_end < save_starts[save]) then
       if pending_end = pending + 1 then
         insert into @events@ (position, id, type, version, data, metadata, created_at)
