@@ -166,7 +166,7 @@ typedef struct annal_options {
   int connections;          /* PostgreSQL connections for reading, and as many for transactions; 8 */
   int64_t budget;           /* VM instructions a handler call; 10,000,000 */
   size_t memory;            /* bytes a script state may hold; 256 MiB */
-  size_t cache;             /* bytes of cached states; 64 MiB */
+  size_t cache;             /* bytes of states kept in memory, for all threads of the handle; 64 MiB; 1: none are kept */
   annal_allocate *allocate; /* annal's and Lua's memory; the C library's by default */
   void *allocate_context;
   annal_log *log; /* NULL: no output */

@@ -133,7 +133,7 @@ stores.each(_ENV, "a saved row", function(place)
       ["sum.lua"] = [[projection "SUM" {
         version = 7, by = "to", init = { sum = 0 }, on = { ADDED = function(s, e) s.sum = s.sum + e.data.n end } }]],
     }
-    store = place():open { app = pinned }
+    store = place():open { app = pinned, cache = 0 } -- so that what is in the row shows
     assert.equal(5, store:view("SUM", "a").sum)
     store:projection("SUM", "a"):save()
     place():sql [[update projections set state = '{"sum":2000}', data = '{"sum":2000}']]

@@ -288,6 +288,7 @@ describe("bad options of annal.open", function()
         assert.is_truthy(tostring(problem):find(option:match "^(.-)e?s?$", 1, true), option .. ": " .. tostring(problem))
       end
     end
+    annal.open(":memory:", { cache = 0 }):close()
     annal.open(":memory:", { budget = 1e7, memory = 256 << 20, cache = 64 << 20, timeout = 0.5, connections = 2 }):close()
   end)
 

@@ -4,6 +4,8 @@
 #include "base/error.h"
 #include "base/text.h"
 
+#define CACHE_LEAST 2 /* bytes; 1 says that there is to be no cache, for 0 is the default */
+
 int handle_open(const char *location, const annal_options *or_null, annal_store **out, annal_error *error) {
   *out = NULL;
   annal_options given = {.size = sizeof given};
@@ -24,6 +26,10 @@ int handle_open(const char *location, const annal_options *or_null, annal_store 
   lanes_init(&handle->lanes);
   code = handle_copy_options(&handle->env, &given, &handle->options, &handle->options_memory, error);
   if (!code) code = store_open(&handle->env, location, &handle->options, &handle->store, error);
+  if (!code && handle->options.cache >= CACHE_LEAST) {
+    handle->cache = cache_new(&handle->env, handle->options.cache);
+    if (!handle->cache) code = error_memory(error);
+  }
   if (!code) code = keeper_new(&handle->env, handle->store, &handle->keeper, error);
   if (!code && handle->options.app) code = handle_load(handle, handle->options.app, error);
   if (code) {
@@ -39,6 +45,7 @@ void handle_close(annal_store *handle) {
   keeper_free(handle->keeper);
   reload_end(handle);
   if (handle->watch) store_watch_close(handle->store, handle->watch);
+  cache_free(handle->cache);
   if (handle->store) store_close(handle->store);
   ulid_destroy(&handle->ulid);
   turns_destroy(&handle->turns);
@@ -55,7 +62,7 @@ void handle_interrupt(annal_store *handle) {
 }
 
 fold_context handle_context(annal_store *handle, script_app *app) {
-  return (fold_context){.env = &handle->env, .store = handle->store, .app = app};
+  return (fold_context){.env = &handle->env, .store = handle->store, .app = app, .cache = handle->cache};
 }
 
 int handle_projection(annal_store *handle, const char *projection, const char *id, bool use_saved, fold_instance **instance,

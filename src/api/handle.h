@@ -35,6 +35,7 @@ struct annal_store {
   annal_options options; /* every default filled in; what it points to lies in options_memory */
   void *options_memory;
   store *store;
+  fold_cache *cache; /* NULL: none is wanted */
   base_ulid ulid;
   pthread_mutex_t app_lock;
   script_app *app; /* the generation in force, under app_lock; NULL without scripts */

@@ -393,6 +393,14 @@ static lua_Integer read_count(lua_State *L, int index, const char *key) {
   return value;
 }
 
+/* [-0, +0, e] Bytes of the cache: 0 says that there is to be none, which is 1 in C. */
+static size_t read_cache(lua_State *L, int index) {
+  size_t bytes = 0;
+  if (face_field(L, index, "cache") != LUA_TNIL) bytes = (size_t)face_integer(L, -1, "cache", 0) + (lua_tointeger(L, -1) == 0);
+  lua_pop(L, 1);
+  return bytes;
+}
+
 static void read_options(face_scratch *scratch, int index, annal_options *options) {
   static const char *const keys[] = {
       "app",          "schema",      "events",    "projections", "data_indexes", "projection_indexes",
@@ -419,7 +427,7 @@ static void read_options(face_scratch *scratch, int index, annal_options *option
   options->connections = (int)connections;
   options->budget = read_count(L, index, "budget");
   options->memory = (size_t)read_count(L, index, "memory");
-  options->cache = (size_t)read_count(L, index, "cache");
+  options->cache = read_cache(L, index);
 }
 
 int face_open_store(lua_State *L) {

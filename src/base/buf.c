@@ -39,16 +39,12 @@ bool buf_reserve(base_buf *buf, size_t more) {
   return true;
 }
 
-void buf_add(base_buf *buf, const void *bytes, size_t size) {
+void buf_add_growing(base_buf *buf, const void *bytes, size_t size) {
   if (!buf_reserve(buf, size)) return;
   if (size) memcpy(buf->bytes + buf->size, bytes, size);
   buf->size += size;
   buf->bytes[buf->size] = 0;
 }
-
-void buf_text(base_buf *buf, const char *text) { buf_add(buf, text, strlen(text)); }
-
-void buf_char(base_buf *buf, char c) { buf_add(buf, &c, 1); }
 
 void buf_printf(base_buf *buf, const char *format, ...) {
   char small[256];

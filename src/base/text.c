@@ -22,9 +22,21 @@ static size_t sequence_size(const unsigned char *s, size_t left) {
   return size;
 }
 
+/* Eight bytes of ASCII, none of them 0: most text is nothing else. */
+static bool is_plain_word(const unsigned char *s) {
+  uint64_t word;
+  memcpy(&word, s, sizeof word);
+  const uint64_t high = UINT64_C(0x8080808080808080);
+  return ((word | (word - UINT64_C(0x0101010101010101))) & high) == 0;
+}
+
 bool text_is_utf8(const char *bytes, size_t size) {
   const unsigned char *s = (const unsigned char *)bytes;
   for (size_t at = 0; at < size;) {
+    if (size - at >= 8 && is_plain_word(s + at)) {
+      at += 8;
+      continue;
+    }
     size_t step = s[at] ? sequence_size(s + at, size - at) : 0;
     if (step == 0) return false;
     at += step;

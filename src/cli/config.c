@@ -116,6 +116,12 @@ static int64_t get_whole(lua_State *L, const char *name, int64_t max) {
   return (int64_t)value;
 }
 
+/* 0 says that there is to be no cache, which is 1 in C. */
+static size_t get_cache(lua_State *L) {
+  bool none = get(L, "cache") == LUA_TNUMBER && lua_tonumber(L, -1) == 0;
+  return none ? 1 : (size_t)get_whole(L, "cache", INT64_C(1) << 53);
+}
+
 static const char *const *get_names(lua_State *L, const char *name, size_t *count) {
   if (get(L, name) == LUA_TNIL) return NULL;
   if (lua_type(L, -1) != LUA_TTABLE) luaL_error(L, "%s: a list of names is needed, this is a %s", name, luaL_typename(L, -1));
@@ -213,7 +219,7 @@ static void read_settings(lua_State *L, cli_config *config, const char *director
   o->connections = (int)get_whole(L, "connections", 10000);
   o->budget = get_whole(L, "budget", INT64_C(1) << 53);
   o->memory = (size_t)get_whole(L, "memory", INT64_C(1) << 53);
-  o->cache = (size_t)get_whole(L, "cache", INT64_C(1) << 53);
+  o->cache = get_cache(L);
 }
 
 /* ---- Running it ---------------------------------------------------------------------------------------------------------- */

@@ -2,26 +2,29 @@
  *
  * Invariants:
  *  1. A view equals the fold of all events of its streams up to its position, by the scripts of one generation.
- *  2. A saved row is used only under its own fingerprint, and only when the event at its position still bears its id;
- *     otherwise the fold begins at the first event.
+ *  2. A saved row, and a state kept in memory, is used only under its own fingerprint, and only when the event at its position still
+ *     bears its id; otherwise the fold begins at the first event.
  *  3. States are kept as bytes (canonical JSON), never as Lua values, so that a continued fold and a fresh one cannot differ. */
 #ifndef FOLD_FOLD_H
 #define FOLD_FOLD_H
 
+#include "fold/cache.h"
 #include "script/script.h"
 #include "store/store.h"
 
-/* What a fold stands on. Borrowed: env and store must outlive the instances opened over them; the generation is retained by each. */
+/* What a fold stands on. Borrowed: env, store and cache must outlive the instances opened over them; the generation is retained by each. */
 typedef struct fold_context {
   const base_env *env;
   store *store;
   script_app *app;
+  fold_cache *cache; /* or NULL: none */
 } fold_context;
 
 /* One instance of a projection, as of when it was last read. For one thread at a time. It keeps its generation alive. */
 typedef struct fold_instance fold_instance;
 
-/* Errors: not_found (no such projection), misuse (an id where the projection has none, an empty one where it has), invalid;
+/* use_saved: reads begin at a saved row or a state kept in memory, where there is one, and what they come to is kept; else at the first
+ * event, and nothing is kept. Errors: not_found (no such projection), misuse (an id where the projection has none, an empty one where it has), invalid;
  * script and budget where the projection makes its streams by a function. */
 int fold_open(const fold_context *context, const char *projection, const char *id, bool use_saved, fold_instance **out,
               annal_error *error);

@@ -18,9 +18,11 @@ struct fold_instance {
   script_streams streams;
   bool use_saved;
 
-  bool is_read;             /* the next four say something */
+  bool is_read;             /* the next six say something */
+  const cache_entry *entry; /* held: where the state lies, and the view if it has one; NULL: in the buffers */
   base_buf state;           /* as of position, as bytes (state.h) */
   base_buf view;            /* its view, or empty while it is not known */
+  bool is_fresh;            /* the cache is to have it: the state, or its view, is not there yet */
   int64_t position;         /* of the last event of the streams; 0: there is none */
   char latest_event_id[65]; /* "" at position 0 */
   bool is_history;          /* they come from fold_from_history and not from the log */
@@ -29,6 +31,51 @@ struct fold_instance {
   bool has_unstored; /* and one of these is not stored */
   base_buf staged;
 };
+
+/* ---- What is there ------------------------------------------------------------------------------------------------------- */
+
+typedef struct bytes {
+  const char *at; /* NULL: not known */
+  size_t size;
+} bytes;
+
+static bytes of_buffer(const base_buf *buf) { return (bytes){buf->size ? buf->bytes : NULL, buf->size}; }
+
+static bytes state_of(const fold_instance *instance) {
+  return instance->entry ? (bytes){instance->entry->state, instance->entry->state_size} : of_buffer(&instance->state);
+}
+
+static bytes view_of(const fold_instance *instance) {
+  bool kept = instance->entry && instance->entry->view;
+  return kept ? (bytes){instance->entry->view, instance->entry->view_size} : of_buffer(&instance->view);
+}
+
+/* An id is at most so long, also one that another program has put into a row. */
+static void copy_id(char out[LIMIT_ID_BYTES + 1], const char *id) {
+  size_t size = strnlen(id, LIMIT_ID_BYTES);
+  memcpy(out, id, size);
+  out[size] = 0;
+}
+
+static cache_key key_of(const fold_instance *instance) {
+  return (cache_key){
+      .projection = instance->projection->name, .fingerprint = instance->projection->fingerprint, .id = instance->id};
+}
+
+/* What was read is kept once it is known together with its view, or when nobody asks for that any more. */
+static void keep_in_cache(fold_instance *instance) {
+  if (!instance->is_fresh) return;
+  instance->is_fresh = false;
+  bytes state = state_of(instance), view = view_of(instance);
+  const cache_key key = key_of(instance);
+  const cache_entry entry = {.state = state.at,
+                             .state_size = state.size,
+                             .view = view.at,
+                             .view_size = view.size,
+                             .position = instance->position,
+                             .event_id = instance->latest_event_id};
+  cache_put(instance->context.cache, &key, &entry);
+}
 
 /* ---- Opening ----------------------------------------------------------------------------------------------------------- */
 
@@ -56,6 +103,9 @@ static int check_id(const script_projection *projection, const char *id, annal_e
 
 static int open_streams(fold_instance *instance, annal_error *error) {
   script_state *state;
+  const script_app *app = instance->context.app;
+  if (!instance->projection->has_streams)
+    return script_plain_streams(app, instance->projection, instance->id, &instance->streams, error);
   int code = script_acquire(instance->context.app, &state, error);
   if (code) return code;
   code = script_instance_streams(state, instance->projection, instance->id, &instance->streams, error);
@@ -92,6 +142,8 @@ int fold_open(const fold_context *context, const char *projection, const char *i
 void fold_close(fold_instance *instance) {
   if (!instance) return;
   const base_env *env = instance->context.env;
+  keep_in_cache(instance);
+  if (instance->entry) cache_release(instance->context.cache, instance->entry);
   script_free_streams(env, &instance->streams);
   buf_free(&instance->state);
   buf_free(&instance->view);
@@ -135,15 +187,37 @@ static void drop_staged(fold_instance *instance) {
   instance->has_unstored = false;
 }
 
-/* What was read, or laid in as a history, becomes the instance's. */
-static void adopt(fold_instance *instance, base_buf *state, int64_t position, const char *event_id, bool is_history) {
-  move_buffer(&instance->state, state);
-  buf_free(&instance->view);
+/* What stands where: the state itself and its view were put in place by the caller. */
+static void adopt(fold_instance *instance, int64_t position, const char *event_id, bool is_history) {
   instance->position = position;
-  snprintf(instance->latest_event_id, sizeof instance->latest_event_id, "%s", event_id);
+  copy_id(instance->latest_event_id, event_id);
   instance->is_read = true;
   instance->is_history = is_history;
+  instance->is_fresh = instance->use_saved && instance->context.cache && position > 0 && !is_history;
   drop_staged(instance);
+}
+
+static void drop_entry(fold_instance *instance) {
+  if (instance->entry) cache_release(instance->context.cache, instance->entry);
+  instance->entry = NULL;
+}
+
+/* What was read, or laid in as a history, becomes the instance's. */
+static void adopt_state(fold_instance *instance, base_buf *state, int64_t position, const char *event_id, bool is_history) {
+  move_buffer(&instance->state, state);
+  buf_free(&instance->view);
+  drop_entry(instance);
+  adopt(instance, position, event_id, is_history);
+}
+
+/* An entry that has proved true: it is the instance's to hold from now on. */
+static void adopt_entry(fold_instance *instance, const cache_entry *entry) {
+  buf_free(&instance->state);
+  buf_free(&instance->view);
+  drop_entry(instance);
+  instance->entry = entry;
+  adopt(instance, entry->position, entry->event_id, false);
+  instance->is_fresh = false;
 }
 
 /* ---- Reading ----------------------------------------------------------------------------------------------------------- */
@@ -152,16 +226,14 @@ static void adopt(fold_instance *instance, base_buf *state, int64_t position, co
 typedef struct start {
   int64_t up_to; /* no event above this position counts; FOLD_NO_BOUND: all do */
   store_cursor *cursor;
-  store_page page;   /* read from the cursor and not yet folded */
-  const char *bytes; /* the state; NULL: the initial one */
-  size_t size;
-  const char *view; /* its view, where it is known */
-  size_t view_size;
+  store_page page;  /* read from the cursor and not yet folded */
+  bytes state;      /* nothing: the initial one */
+  bytes view;       /* its view, where it is known */
   int64_t position; /* of the event that the state was made up to */
   const char *event_id;
 } start;
 
-/* The read begins at the position of the state: its first event must be the one that the state was made up to. If it is, it is
+/* A read that begins at the position of a saved row: its first event must be the one that the state was made up to. If it is, it is
  * taken off; if not, the log is not the one that the state was made from (a restore, a failover). */
 static int check_start(start *s, bool *sound, annal_error *error) {
   int code = store_cursor_next(s->cursor, &s->page, error);
@@ -180,11 +252,11 @@ static int check_start(start *s, bool *sound, annal_error *error) {
 static int take_row(fold_instance *instance, const start *s, annal_error *error) {
   base_buf state;
   buf_init(&state, instance->context.env);
-  buf_add(&state, s->bytes, s->size);
+  buf_add(&state, s->state.at, s->state.size);
   int code = state.failed ? error_memory(error) : ANNAL_OK;
   if (!code) {
-    adopt(instance, &state, s->position, s->event_id, false);
-    if (s->view) buf_add(&instance->view, s->view, s->view_size);
+    adopt_state(instance, &state, s->position, s->event_id, false);
+    if (s->view.at) buf_add(&instance->view, s->view.at, s->view.size);
     if (instance->view.failed) buf_free(&instance->view); /* then it is made when it is asked for */
   }
   buf_free(&state);
@@ -193,31 +265,26 @@ static int take_row(fold_instance *instance, const start *s, annal_error *error)
 
 /* Folds what the read gives over the state of the start. */
 static int fold_start(fold_instance *instance, const start *s, bool *unfit, annal_error *error) {
-  if (s->bytes && s->page.count == 0) {
-    if (s->bytes != instance->state.bytes) return take_row(instance, s, error);
-    drop_staged(instance);
-    return ANNAL_OK;
-  }
   base_buf state;
   buf_init(&state, instance->context.env);
-  fold_run run = {.bytes = s->bytes,
-                  .size = s->size,
+  fold_run run = {.bytes = s->state.at,
+                  .size = s->state.size,
                   .out = &state,
                   .source = {.events = s->page.events, .count = s->page.count, .cursor = s->cursor, .up_to = s->up_to},
                   .position = s->position};
-  snprintf(run.event_id, sizeof run.event_id, "%s", s->event_id ? s->event_id : "");
+  copy_id(run.event_id, s->event_id ? s->event_id : "");
   int code = run_in_state(instance, fold_run_events, &run, error);
   *unfit = run.unfit;
-  if (!code) adopt(instance, &state, run.position, run.event_id, false);
+  if (run.unfit) base_log(instance->context.env, "warn", "folding from the first event: %s", error->message);
+  else if (!code) adopt_state(instance, &state, run.position, run.event_id, false);
   buf_free(&state);
-  return code;
+  return run.unfit ? ANNAL_OK : code;
 }
 
 /* Up to a head, or, without one, all there is. */
-static int read_events(fold_instance *instance, int64_t after, const store_head_info *head, store_cursor **cursor,
-                       annal_error *error) {
+static int read_events(fold_instance *instance, const store_head_info *head, store_cursor **cursor, annal_error *error) {
   annal_selection selection = {
-      .size = sizeof selection, .streams = instance->streams.streams, .stream_count = instance->streams.count, .after = after};
+      .size = sizeof selection, .streams = instance->streams.streams, .stream_count = instance->streams.count};
   return head ? store_read_up_to(instance->context.store, &selection, head, cursor, error)
               : store_read(instance->context.store, &selection, cursor, error);
 }
@@ -227,67 +294,93 @@ static int64_t bound_of(const store_head_info *head) { return head ? head->posit
 static int read_from_first(fold_instance *instance, const store_head_info *head, annal_error *error) {
   start s = {.up_to = bound_of(head)};
   bool unfit = false;
-  int code = read_events(instance, 0, head, &s.cursor, error);
+  int code = read_events(instance, head, &s.cursor, error);
   if (!code) code = fold_start(instance, &s, &unfit, error);
   store_cursor_close(s.cursor);
   return code;
 }
 
-/* Goes on from the start, if it is sound; *done says whether it did. The cursor is closed in any case. */
-static int read_on(fold_instance *instance, start *s, bool *done, annal_error *error) {
+/* From a saved row, if it is sound; *done says whether it was. */
+static int read_on_row(fold_instance *instance, start *s, bool *done, annal_error *error) {
   bool sound = false, unfit = false;
   int code = check_start(s, &sound, error);
-  if (!code && sound) code = fold_start(instance, s, &unfit, error);
-  *done = sound && !unfit;
-  if (unfit) base_log(instance->context.env, "warn", "folding from the first event: %s", error->message);
-  store_cursor_close(s->cursor);
-  return unfit ? ANNAL_OK : code;
+  if (code || !sound) return code;
+  if (s->page.count == 0) code = take_row(instance, s, error);
+  else code = fold_start(instance, s, &unfit, error);
+  *done = !unfit;
+  return code;
 }
 
-/* Reads for the first time: from the saved row where there is one by the same code, and none that is newer than is asked for. */
+/* From the saved row where there is one by the same code, and none that is newer than is asked for. */
 static int read_saved(fold_instance *instance, const store_head_info *head, bool *done, annal_error *error) {
   start s = {.up_to = bound_of(head)};
   store_row row;
+  bool unfit = false;
   const script_projection *projection = instance->projection;
   int code = store_read_row(instance->context.store, projection->name, projection->fingerprint, instance->id,
                             instance->streams.streams, instance->streams.count, head, &row, &s.cursor, error);
   if (code) return code;
-  if (row.position > s.up_to) {
-    store_cursor_close(s.cursor);
-    return ANNAL_OK;
-  }
-  if (row.position > 0 && row.state) {
-    s.bytes = row.state;
-    s.size = row.state_size;
-    s.view = row.data;
-    s.view_size = row.data_size;
+  if (row.position > 0 && row.position <= s.up_to && row.state) {
+    s.state = (bytes){row.state, row.state_size};
+    s.view = (bytes){row.data, row.data_size};
     s.position = row.position;
     s.event_id = row.latest_event_id;
-    return read_on(instance, &s, done, error);
+    code = read_on_row(instance, &s, done, error);
+  } else if (row.position <= s.up_to) {
+    code = fold_start(instance, &s, &unfit, error);
+    *done = true;
   }
-  bool unfit = false;
-  code = fold_start(instance, &s, &unfit, error);
-  *done = true;
   store_cursor_close(s.cursor);
   return code;
 }
 
-static int refresh(fold_instance *instance, const store_head_info *head, annal_error *error) {
-  int64_t up_to = bound_of(head);
-  bool done = false;
-  int code = ANNAL_OK;
-  bool goes_on = instance->is_read && !instance->is_history && instance->position > 0 && instance->position <= up_to;
-  if (goes_on) {
-    start s = {.up_to = up_to,
-               .bytes = instance->state.bytes,
-               .size = instance->state.size,
-               .position = instance->position,
-               .event_id = instance->latest_event_id};
-    code = read_events(instance, instance->position - 1, head, &s.cursor, error);
-    if (!code) code = read_on(instance, &s, &done, error);
-  } else if (instance->use_saved) {
-    code = read_saved(instance, head, &done, error);
+/* From a state of this process's own: the instance's, or (`entry`) one from the cache, which is let go of or adopted. *done says
+ * whether it was sound. */
+static int read_on(fold_instance *instance, const cache_entry *entry, const store_head_info *head, bool *done,
+                   annal_error *error) {
+  start s = {.up_to = bound_of(head),
+             .state = entry ? (bytes){entry->state, entry->state_size} : state_of(instance),
+             .position = entry ? entry->position : instance->position,
+             .event_id = entry ? entry->event_id : instance->latest_event_id};
+  store_head_info place = {.position = s.position};
+  bool sound = false, unfit = false;
+  copy_id(place.id, s.event_id);
+  int code = store_read_on(instance->context.store, instance->streams.streams, instance->streams.count, &place, head, &sound,
+                           &s.cursor, error);
+  if (!code && sound) code = store_cursor_next(s.cursor, &s.page, error);
+  bool newer = s.page.count > 0;
+  if (!code && sound && newer) code = fold_start(instance, &s, &unfit, error);
+  *done = !code && sound && !unfit;
+  store_cursor_close(s.cursor);
+  if (entry && *done && !newer) {
+    adopt_entry(instance, entry);
+    return ANNAL_OK;
   }
+  if (*done && !newer) drop_staged(instance);
+  if (!entry) return code;
+  const cache_key key = key_of(instance);
+  if (!code && !*done) cache_drop(instance->context.cache, &key, entry);
+  cache_release(instance->context.cache, entry);
+  return code;
+}
+
+/* Goes on from the newest state there is in this process, if any. */
+static int read_kept(fold_instance *instance, const store_head_info *head, bool *done, annal_error *error) {
+  int64_t up_to = bound_of(head);
+  bool goes_on = instance->is_read && !instance->is_history && instance->position > 0 && instance->position <= up_to;
+  const cache_key key = key_of(instance);
+  fold_cache *cache = instance->use_saved ? instance->context.cache : NULL;
+  const cache_entry *entry = cache ? cache_get(cache, &key) : NULL;
+  bool useful = entry && entry->position <= up_to && (!goes_on || entry->position > instance->position);
+  if (useful) return read_on(instance, entry, head, done, error);
+  if (entry) cache_release(cache, entry);
+  return goes_on ? read_on(instance, NULL, head, done, error) : ANNAL_OK;
+}
+
+static int refresh(fold_instance *instance, const store_head_info *head, annal_error *error) {
+  bool done = false;
+  int code = read_kept(instance, head, &done, error);
+  if (!code && !done && instance->use_saved) code = read_saved(instance, head, &done, error);
   return code || done ? code : read_from_first(instance, head, error);
 }
 
@@ -324,10 +417,14 @@ static int take_in(fold_instance *instance, const annal_event *events, size_t co
   return code ? code : intake_finish(in, error);
 }
 
-static int run_laid(fold_instance *instance, const intake *in, const base_buf *over, base_buf *out, fold_run *run,
-                    annal_error *error) {
-  *run = (fold_run){.bytes = over ? over->bytes : NULL,
-                    .size = over ? over->size : 0,
+/* With the staged events, where there are any. */
+static bytes shown_state(const fold_instance *instance) {
+  return instance->is_staged ? of_buffer(&instance->staged) : state_of(instance);
+}
+
+static int run_laid(fold_instance *instance, const intake *in, bytes over, base_buf *out, fold_run *run, annal_error *error) {
+  *run = (fold_run){.bytes = over.at,
+                    .size = over.size,
                     .out = out,
                     .source = {.events = in->events, .count = in->count, .up_to = FOLD_NO_BOUND},
                     .only = instance->streams.streams,
@@ -344,7 +441,7 @@ int fold_apply(fold_instance *instance, const annal_event *events, size_t count,
   bool unstored = instance->has_unstored;
   buf_init(&state, instance->context.env);
   code = take_in(instance, events, count, instance->position, &in, &unstored, error);
-  if (!code) code = run_laid(instance, &in, instance->is_staged ? &instance->staged : &instance->state, &state, &run, error);
+  if (!code) code = run_laid(instance, &in, shown_state(instance), &state, &run, error);
   if (!code) {
     move_buffer(&instance->staged, &state);
     instance->is_staged = true;
@@ -387,8 +484,8 @@ int fold_from_history(fold_instance *instance, const annal_event *events, size_t
   bool unstored = false;
   buf_init(&state, instance->context.env);
   int code = take_in(instance, events, count, 0, &in, &unstored, error);
-  if (!code) code = run_laid(instance, &in, NULL, &state, &run, error);
-  if (!code) adopt(instance, &state, run.position, run.event_id, true);
+  if (!code) code = run_laid(instance, &in, (bytes){NULL, 0}, &state, &run, error);
+  if (!code) adopt_state(instance, &state, run.position, run.event_id, true);
   buf_free(&state);
   intake_free(&in);
   return code;
@@ -399,17 +496,21 @@ int fold_from_history(fold_instance *instance, const annal_event *events, size_t
 int fold_view(fold_instance *instance, base_buf *out, annal_error *error) {
   int code = read_once(instance, error);
   if (code) return code;
-  if (!instance->is_staged && instance->view.size > 0) {
-    buf_add(out, instance->view.bytes, instance->view.size);
+  bytes view = view_of(instance);
+  if (!instance->is_staged && view.at) {
+    buf_add(out, view.at, view.size);
+    keep_in_cache(instance);
     return out->failed ? error_memory(error) : ANNAL_OK;
   }
-  const base_buf *state = instance->is_staged ? &instance->staged : &instance->state;
+  bytes state = shown_state(instance);
   size_t begin = out->size;
-  fold_run run = {.bytes = state->bytes, .size = state->size, .out = out};
+  fold_run run = {.bytes = state.at, .size = state.size, .out = out};
   code = run_in_state(instance, fold_run_view, &run, error);
   if (!code && !instance->is_staged) {
     buf_add(&instance->view, out->bytes + begin, out->size - begin);
     if (instance->view.failed) buf_free(&instance->view); /* then it is made again next time */
+    instance->is_fresh |= instance->entry != NULL;
+    keep_in_cache(instance);
   }
   return code;
 }
@@ -437,12 +538,12 @@ int fold_row(fold_instance *instance, base_buf *view, store_row *row, annal_erro
   const char *data = view->bytes + begin;
   code = declared_check(store_view_fields(instance->context.store), data, view->size - begin, error);
   if (code) error_where_prefix(error, "view");
-  const base_buf *state = instance->is_staged ? &instance->staged : &instance->state;
+  const bytes state = instance->is_staged ? of_buffer(&instance->staged) : state_of(instance);
   *row = (store_row){.type = instance->projection->name,
                      .fingerprint = instance->projection->fingerprint,
                      .id = instance->id,
-                     .state = state->bytes,
-                     .state_size = state->size,
+                     .state = state.at,
+                     .state_size = state.size,
                      .data = data,
                      .data_size = view->size - begin,
                      .position = instance->position,

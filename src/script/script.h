@@ -191,6 +191,9 @@ typedef struct script_streams {
 } script_streams;
 int script_instance_streams(script_state *state, const script_projection *projection, const char *id, script_streams *out,
                             annal_error *error);
+/* The same where they are not made by a function (has_streams): it takes no state. */
+int script_plain_streams(const script_app *app, const script_projection *projection, const char *id, script_streams *out,
+                         annal_error *error);
 void script_free_streams(const base_env *env, script_streams *streams);
 
 /* Appends the ids that the projection's function `ids` answers for an event, each once and ended by a NUL; *count is how many. Each is

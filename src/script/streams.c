@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 typedef struct build {
-  script_state *state;
+  script_state *state; /* NULL where no function is called */
   const script_projection *projection;
   const char *id;
   script_arena arena; /* becomes the streams' memory */
@@ -213,20 +213,25 @@ static int build_body(lua_State *L, void *context, annal_error *error) {
   return build_streams(context, L);
 }
 
+static int hand_over(build *b, int code, script_streams *out) {
+  if (code) arena_free(&b->arena);
+  *out = code ? (script_streams){0} : (script_streams){.streams = b->streams, .count = b->count, .memory = b->arena.blocks};
+  return code;
+}
+
+int script_plain_streams(const script_app *app, const script_projection *projection, const char *id, script_streams *out,
+                         annal_error *error) {
+  build b = {.projection = projection, .id = id, .error = error};
+  arena_init(&b.arena, app->env);
+  return hand_over(&b, projection->by_count ? build_by(&b) : build_whole_store(&b), out);
+}
+
 int script_instance_streams(script_state *state, const script_projection *projection, const char *id, script_streams *out,
                             annal_error *error) {
+  if (!projection->has_streams) return script_plain_streams(state->app, projection, id, out, error);
   build b = {.state = state, .projection = projection, .id = id, .error = error};
   arena_init(&b.arena, state->app->env);
-  int code = projection->has_streams ? script_protect(state, build_body, &b, error)
-             : projection->by_count  ? build_by(&b)
-                                     : build_whole_store(&b);
-  if (code) {
-    arena_free(&b.arena);
-    *out = (script_streams){0};
-    return code;
-  }
-  *out = (script_streams){.streams = b.streams, .count = b.count, .memory = b.arena.blocks};
-  return 0;
+  return hand_over(&b, script_protect(state, build_body, &b, error), out);
 }
 
 void script_free_streams(const base_env *env, script_streams *streams) {

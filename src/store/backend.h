@@ -60,13 +60,16 @@ typedef struct store_backend {
   int (*head)(store *s, store_head_info *head, annal_error *error);
   int (*position_of)(store *s, const char *id, int64_t *position, annal_error *error);
   int (*find)(store *s, const char *id, store_head_info *head, int64_t *position, annal_error *error);
-  /* `reach` may be NULL. What it speaks of, and later what the cursor has handed out, every page contains, or is asked for again;
-   * `unavailable` where no server has it in time, or another history has taken its place. */
   /* By halves. *whole is false when the search came upon a position without an event, behind *position. */
   int (*position_at_time)(store *s, int64_t time, int64_t *position, bool *whole, annal_error *error);
+  /* `reach` may be NULL. What it speaks of, and later what the cursor has handed out, every page contains, or is asked for again;
+   * `unavailable` where no server has it in time, or another history has taken its place. */
   int (*read)(store *s, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error);
   int (*read_correlated)(store *s, const annal_selection *selection, const char *correlation_id, const store_reach *reach,
                          store_cursor **cursor, annal_error *error);
+  /* *cursor is set where *sight is STORE_SAME. */
+  int (*read_on)(store *s, const annal_stream *streams, size_t count, const store_head_info *place,
+                 const store_reach *reach, store_sight *sight, store_cursor **cursor, annal_error *error);
   int (*read_row)(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                   size_t stream_count, const store_reach *reach, store_row *row, store_cursor **cursor, annal_error *error);
   /* NULL where there can be no table of the original's. */
@@ -96,6 +99,7 @@ struct store {
   const annal_options *options;
   struct store_queue *queue; /* store.c's */
   pid_t owner;               /* the process that opened it; store.c's */
+  unsigned char *own_page;   /* says the same (store.c); NULL: ask for the owner */
   atomic_uint interrupts;    /* how often store_interrupt was called */
   store_fields event_fields; /* the backend fills them while it opens, by store_add_field, and frees them at its end */
   store_fields view_fields;
@@ -129,7 +133,7 @@ typedef struct store_cursor_backend {
 
 struct store_cursor {
   const store_cursor_backend *backend;
-  pid_t owner; /* store.c's */
+  const store *home; /* store.c's */
 };
 
 /* ---- What both backends say and do alike (check.c) ------------------------------------------------------------------------ */

@@ -143,7 +143,7 @@ int store_read_known(store *s, const annal_selection *selection, const store_hea
   int result = store_check_own(s, error);
   if (!result) result = store_check_streams(selection->streams, selection->stream_count, false, error);
   if (!result) result = s->backend->read(s, &bounded, &reach, cursor, error);
-  if (!result) (*cursor)->owner = s->owner;
+  if (!result) (*cursor)->home = s;
   return result;
 }
 

@@ -19,11 +19,6 @@ void query_free(query *q) {
 
 /* ---- Pieces ------------------------------------------------------------------------------------------------------------ */
 
-void query_text(query *q, const char *sql) {
-  buf_text(&q->sql, sql);
-  q->failed |= q->sql.failed;
-}
-
 static void add_param(query *q, query_param param) {
   if (q->count == q->capacity) {
     size_t capacity = q->capacity ? q->capacity * 2 : 16;
@@ -100,6 +95,8 @@ typedef struct stream_split {
   size_t field; /* its values are the branches; NO_FIELD: its types are, or there is one branch */
 } stream_split;
 
+enum { FEW_TYPES = 16 };
+
 static bool is_declared(const query *q, const char *name) {
   for (size_t i = 0; i < q->declared_count; i++)
     if (strcmp(q->declared[i], name) == 0) return true;
@@ -125,13 +122,34 @@ static stream_split split_of(const query *q, const annal_stream *stream) {
   return best.branches * others <= LIMIT_BRANCH_VALUES ? best : whole;
 }
 
+/* Types beside a declared field, by whose index the events are found: a few of them are compared one by one. */
+static void add_few_types(query *q, const char *const *types, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    query_text(q, i ? " OR " : "(");
+    query_text(q, q->dialect->type_beside_index);
+    query_text(q, " = ");
+    query_add_text(q, types[i]);
+  }
+  query_text(q, ")");
+}
+
+static bool has_declared(const query *q, const annal_stream *stream) {
+  for (size_t i = 0; i < stream->data_count; i++)
+    if (is_declared(q, stream->data[i].name)) return true;
+  return false;
+}
+
 /* Branch `number` of a stream's split. */
 static void add_branch(query *q, const annal_stream *stream, stream_split split, size_t number) {
   const char *joint = "";
   if (stream->type_count > 0) {
-    bool one = split.branches > 1 && split.field == NO_FIELD;
-    query_text(q, "e.type");
-    add_values(q, stream->types + (one ? number : 0), one ? 1 : stream->type_count);
+    bool one = split.branches > 1 && split.field == NO_FIELD, few = stream->type_count > 1 && stream->type_count <= FEW_TYPES;
+    if (!one && few && q->dialect->type_beside_index && has_declared(q, stream)) {
+      add_few_types(q, stream->types, stream->type_count);
+    } else {
+      query_text(q, "e.type");
+      add_values(q, stream->types + (one ? number : 0), one ? 1 : stream->type_count);
+    }
     joint = " AND ";
   }
   for (size_t i = 0; i < stream->data_count; i++, joint = " AND ") {
@@ -217,6 +235,8 @@ static void add_united(query *q, const char *table, const annal_stream *streams,
   }
 }
 
+enum { USUAL_BYTES = 1000 }; /* the text of a usual selection: it is built for each page, and need not grow by steps */
+
 void query_select_events(query *q, const char *columns, const char *table, const annal_stream *streams, size_t stream_count,
                          int64_t after, int64_t up_to, uint64_t limit, bool reverse) {
   read_bounds bounds = {.after = after,
@@ -224,6 +244,7 @@ void query_select_events(query *q, const char *columns, const char *table, const
                         .limit = limit == 0 || limit > INT64_MAX ? INT64_MAX : (int64_t)limit,
                         .order = reverse ? " DESC" : ""};
   size_t branch_count = 0;
+  buf_reserve(&q->sql, USUAL_BYTES);
   for (size_t i = 0; i < stream_count; i++) branch_count += split_of(q, &streams[i]).branches;
   query_text(q, "SELECT ");
   query_text(q, columns);

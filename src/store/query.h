@@ -29,6 +29,8 @@ typedef struct query_dialect {
   /* Appends a condition that is true when that field is a string, number or boolean (not an object or array). It is added only
    * where a filter value begins with '{' or '[', which no number or boolean does but a string may. */
   void (*field_is_scalar)(base_buf *sql, const char *column, const char *name);
+  /* The type of an event where it is only compared and no index of types is to be used; NULL: a list (IN) does as well. */
+  const char *type_beside_index;
   /* The terms from `order_exact` on are exact by themselves; those before only say what an index can. */
   size_t order_exact, order_terms;
   void (*order_term)(base_buf *sql, const char *column, const char *name, size_t term);
@@ -62,7 +64,10 @@ void query_init(query *q, const base_env *env, const query_dialect *dialect);
 void query_free(query *q);
 
 /* Pieces. */
-void query_text(query *q, const char *sql);
+static inline void query_text(query *q, const char *sql) {
+  buf_text(&q->sql, sql);
+  q->failed |= q->sql.failed;
+}
 void query_add_int(query *q, int64_t value);      /* placeholder and parameter */
 void query_add_text(query *q, const char *value); /* likewise */
 /* A parameter alone, for texts that name their first parameters themselves (?1, $1). */

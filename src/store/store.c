@@ -9,6 +9,7 @@
 #include "store/queue.h"
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* ---- Options ----------------------------------------------------------------------------------------------------------- */
@@ -69,6 +70,20 @@ static int check_options(const annal_options *options, annal_error *error) {
   return result;
 }
 
+/* A page that a child of this process finds empty: to look there tells whose the store is without a system call, which every call
+ * would make several times. NULL where the system has no such pages. */
+static unsigned char *map_own_page(void) {
+  size_t size = (size_t)sysconf(_SC_PAGESIZE);
+  unsigned char *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return NULL;
+  if (madvise(page, size, MADV_WIPEONFORK) == 0) {
+    *page = 1;
+    return page;
+  }
+  munmap(page, size);
+  return NULL;
+}
+
 int store_open(const base_env *env, const char *location, const annal_options *options, store **out, annal_error *error) {
   bool postgres;
   const char *rest;
@@ -86,12 +101,13 @@ int store_open(const base_env *env, const char *location, const annal_options *o
   }
   (*out)->queue = queue;
   (*out)->owner = getpid();
+  (*out)->own_page = map_own_page();
   return ANNAL_OK;
 }
 
 #define NOT_OWN "this store was opened by another process; open it anew after fork"
 
-bool store_is_own(const store *s) { return s->owner == getpid(); }
+bool store_is_own(const store *s) { return s->own_page ? *s->own_page == 1 : s->owner == getpid(); }
 
 int store_check_own(const store *s, annal_error *error) {
   return store_is_own(s) ? ANNAL_OK : error_set(error, ANNAL_MISUSE, NULL, NOT_OWN);
@@ -100,6 +116,7 @@ int store_check_own(const store *s, annal_error *error) {
 void store_close(store *s) {
   if (!s || !store_is_own(s)) return;
   struct store_queue *queue = s->queue;
+  if (s->own_page) munmap(s->own_page, (size_t)sysconf(_SC_PAGESIZE));
   s->backend->close(s);
   queue_free(queue);
 }
@@ -316,7 +333,7 @@ static int read_with(store *s, const annal_selection *selection, const char *cor
   resolved.streams = streams;
   if (!result && correlation_id) result = s->backend->read_correlated(s, &resolved, correlation_id, &reach, cursor, error);
   else if (!result) result = s->backend->read(s, &resolved, &reach, cursor, error);
-  if (!result) (*cursor)->owner = s->owner;
+  if (!result) (*cursor)->home = s;
   base_free(s->env, streams);
   return result;
 }
@@ -341,6 +358,21 @@ int store_read_up_to(store *s, const annal_selection *selection, const store_hea
   return read_with(s, &bounded, NULL, (store_reach){.up_to = *head, .patient = true}, cursor, error);
 }
 
+int store_read_on(store *s, const annal_stream *streams, size_t count, const store_head_info *place,
+                  const store_head_info *head_or_null, bool *sound, store_cursor **cursor, annal_error *error) {
+  store_sight sight = STORE_REPLACED;
+  store_reach reach = {.patient = true};
+  *cursor = NULL;
+  *sound = false;
+  if (head_or_null) reach.up_to = *head_or_null;
+  int result = store_check_own(s, error);
+  if (!result) result = s->backend->read_on(s, streams, count, place, &reach, &sight, cursor, error);
+  if (result) return result;
+  *sound = sight == STORE_SAME;
+  if (*cursor) (*cursor)->home = s;
+  return ANNAL_OK;
+}
+
 int store_read_foreign(store *s, const char *table, uint64_t *total, store_cursor **cursor, annal_error *error) {
   *cursor = NULL;
   *total = 0;
@@ -354,12 +386,12 @@ int store_read_foreign(store *s, const char *table, uint64_t *total, store_curso
 
 int store_cursor_next(store_cursor *cursor, store_page *page, annal_error *error) {
   *page = (store_page){0};
-  if (cursor->owner && cursor->owner != getpid()) return error_set(error, ANNAL_MISUSE, NULL, NOT_OWN);
+  if (cursor->home && !store_is_own(cursor->home)) return error_set(error, ANNAL_MISUSE, NULL, NOT_OWN);
   return cursor->backend->next(cursor, page, error);
 }
 
 void store_cursor_close(store_cursor *cursor) {
-  if (cursor && (!cursor->owner || cursor->owner == getpid())) cursor->backend->close(cursor);
+  if (cursor && (!cursor->home || store_is_own(cursor->home))) cursor->backend->close(cursor);
 }
 
 /* ---- Rows of projections ----------------------------------------------------------------------------------------------- */
@@ -390,6 +422,6 @@ int store_read_row(store *s, const char *type, const char *fingerprint, const ch
   int result = store_check_own(s, error);
   if (!result) result = store_check_streams(streams, stream_count, false, error);
   if (!result) result = s->backend->read_row(s, type, fingerprint, id, streams, stream_count, &reach, row, cursor, error);
-  if (!result) (*cursor)->owner = s->owner;
+  if (!result) (*cursor)->home = s;
   return result;
 }

@@ -137,6 +137,11 @@ int store_read_correlated(store *s, const annal_selection *selection, const char
  * has taken its place. An empty id: whichever event stands at its position, which must have been seen. */
 int store_read_up_to(store *s, const annal_selection *selection, const store_head_info *head, store_cursor **cursor,
                      annal_error *error);
+/* Goes on from an event that was read before by these streams, in one round trip: *sound says whether it is still stored, under its
+ * id at its position (above 0); if so the cursor reads what the streams select above it, up to that head, as above, or (NULL) all
+ * there is. If not (a restore, a failover, a server that lags) there is no cursor. The streams are not checked again. */
+int store_read_on(store *s, const annal_stream *streams, size_t count, const store_head_info *place,
+                  const store_head_info *head_or_null, bool *sound, store_cursor **cursor, annal_error *error);
 int store_cursor_next(store_cursor *cursor, store_page *page, annal_error *error);
 void store_cursor_close(store_cursor *cursor); /* accepts NULL */
 

@@ -262,7 +262,7 @@ static void end_work(void) {
     if (workers[i].failure[0]) fail_msg("thread %d: %s", i, workers[i].failure);
 }
 
-static void start(void) {
+static void start(size_t cache) {
   place_init(&p);
   snprintf(scripts, sizeof scripts, "%s/annal-test-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
   assert_non_null(mkdtemp(scripts));
@@ -277,7 +277,7 @@ static void start(void) {
     atomic_store(&rounds_of[i], 0);
     atomic_store(&seen_by[i], 0);
   }
-  place_open_with(&p, (annal_options){.app = p.app, .allocate = count_bytes, .log = count_errors});
+  place_open_with(&p, (annal_options){.app = p.app, .allocate = count_bytes, .log = count_errors, .cache = cache});
 }
 
 static void finish(void) {
@@ -356,7 +356,7 @@ static void each_answer_is_of_one_generation_and_none_is_kept(void **unused) {
   int reloads = asked ? atoi(asked) : 10000, first = reloads / 10, generation = BASE + 1;
   assert_true(first > 0);
   reloads_a_round = 6;
-  start();
+  start(1); /* states that are kept have the size that the events give them */
   generation = reload_under_load(generation, first);
   long bytes = quiet_bytes(&generation), resident = resident_bytes();
   generation = reload_under_load(generation, reloads - first);
@@ -390,7 +390,7 @@ static void threads_find_changes_by_themselves(void **unused) {
   int errors = 0;
   struct timespec pause = {.tv_nsec = 5000000};
   reloads_a_round = 0;
-  start();
+  start(0);
   begin_work();
   for (int generation = BASE + 1; generation <= BASE + 9; generation++) {
     write_generation(generation);

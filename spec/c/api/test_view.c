@@ -24,6 +24,7 @@ static void a_view_is_read_folded_and_saved(void **unused) {
   annal_error error;
   annal_text view;
   place_start(&p, CART);
+  place_open_with(&p, (annal_options){.app = p.app, .cache = 1}); /* so that what is in the row shows */
   annal_view_options save = {.size = sizeof save, .save = true};
   assert_int_equal(annal_view(p.handle, "CART", "a", &save, &view, &error), ANNAL_NOT_FOUND);
   assert_null(view.bytes);

@@ -64,7 +64,10 @@ static inline void place_open_with(place *p, annal_options options) {
   expect_ok(annal_open(p->file, &options, &p->handle, &error), &error);
 }
 
-static inline void place_open(place *p) { place_open_with(p, (annal_options){.app = p->app}); }
+/* Options' `cache`. 1: no states in memory, so that it is rows which are continued. */
+static size_t place_cache;
+
+static inline void place_open(place *p) { place_open_with(p, (annal_options){.app = p->app, .cache = place_cache}); }
 
 /* A place with one script, opened. */
 static inline void place_start(place *p, const char *source) {

@@ -205,6 +205,7 @@ static void the_past_is_what_it_was_when_it_was_read(void **unused) {
 }
 
 int main(void) {
+  place_cache = 1;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_whole_state_is_the_same_however_often_its_fold_stopped),
       cmocka_unit_test(fields_are_the_same_however_often_their_fold_stopped),

@@ -347,6 +347,7 @@ static void more_events_than_a_page_are_folded(void **unused) {
 }
 
 int main(void) {
+  place_cache = 1;
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_row_is_created_updated_and_skipped),
       cmocka_unit_test(a_row_is_continued_and_only_newer_events_are_folded),

@@ -264,6 +264,8 @@ int pg_find(store *base, const char *id, store_head_info *head, int64_t *positio
 int pg_read(store *base, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error);
 int pg_read_correlated(store *base, const annal_selection *selection, const char *correlation_id, const store_reach *reach,
                        store_cursor **cursor, annal_error *error);
+int pg_read_on(store *base, const annal_stream *streams, size_t count, const store_head_info *place, const store_reach *reach,
+               store_sight *sight, store_cursor **cursor, annal_error *error);
 int pg_read_row(store *base, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                 size_t stream_count, const store_reach *reach, store_row *row, store_cursor **cursor, annal_error *error);
 int pg_look(store *base, const store_head_info *place, store_head_info *head, store_sight *sight,

@@ -578,3 +578,63 @@ int pg_read_row(store *base, const char *type, const char *fingerprint, const ch
   }
   return code;
 }
+
+/* ---- On from an event that was read before ------------------------------------------------------------------------------------ */
+
+/* The page begins with that event itself, for it is in the streams that it was read by; without its payload, which nobody wants. */
+static bool build_read_on(pg_cursor *c, query *q, int64_t position) {
+  base_buf columns, table;
+  buf_init(&columns, c->s->base.env);
+  buf_init(&table, c->s->base.env);
+  query_begin(c, q);
+  query_bind_int(q, position);
+  buf_text(&columns, "e.position, e.id, e.type, e.version, case when e.position = $1::int8 then null else e.data end,"
+                     " case when e.position = $1::int8 then null else e.metadata end, e.created_at");
+  pg_render_text(&table, &c->s->names, "@events@");
+  q->failed |= columns.failed || table.failed;
+  c->page_rows = rows_of_page(c);
+  c->proves = has_reach(c);
+  if (!q->failed) {
+    if (c->proves) add_reach(&q->sql, q, c, "");
+    if (c->proves) query_text(q, "(");
+    query_select_events(q, columns.bytes, table.bytes, c->streams, c->stream_count, position - 1, c->up_to,
+                        (uint64_t)c->page_rows + 1, false);
+    if (c->proves) query_text(q, ")");
+  }
+  buf_free(&columns);
+  buf_free(&table);
+  return !q->failed;
+}
+
+static store_sight sight_of(const PGresult *page, int row, const store_head_info *place) {
+  bool there = PQntuples(page) > row && pg_int(page, row, 0) == place->position;
+  return there && strcmp(PQgetvalue(page, row, 1), place->id) == 0 ? STORE_SAME : STORE_REPLACED;
+}
+
+int pg_read_on(store *base, const annal_stream *streams, size_t count, const store_head_info *place, const store_reach *reach,
+               store_sight *sight, store_cursor **cursor, annal_error *error) {
+  pg_cursor *c = cursor_new((pg_store *)base, streams, count);
+  if (!c) return error_memory(error);
+  query q;
+  PGresult *result = NULL;
+  c->reach = *reach;
+  c->up_to = reach->up_to.position;
+  c->bounded = c->up_to > 0;
+  c->after = place->position;
+  int code = build_read_on(c, &q, place->position) ? ANNAL_OK : error_memory(error);
+  c->row_query = &q;
+  if (!code) code = next_page(c, &result, error);
+  c->row_query = NULL;
+  query_free(&q);
+  int first = c->proves ? 1 : 0;
+  if (!code) *sight = sight_of(result, first, place);
+  if (!code && *sight == STORE_SAME && take_page(c, result, first + 1, EVENT_COLUMNS)) code = error_memory(error);
+  if (code || *sight != STORE_SAME) {
+    if (c->page != result) PQclear(result);
+    give_back(c);
+    cursor_free(c);
+  } else {
+    *cursor = &c->base;
+  }
+  return code;
+}

@@ -11,7 +11,8 @@
 typedef struct sqlite_cursor {
   store_cursor base; /* first */
   sqlite_store *s;
-  annal_stream *streams; /* one block of our own */
+  const annal_stream *streams; /* the caller's, until the first page shows that there is another one … */
+  annal_stream *own_streams;   /* … then one block of our own */
   size_t stream_count;
   char *correlation; /* ours; NULL: none was asked for */
   int64_t after;     /* both bounds move as pages are read */
@@ -214,10 +215,29 @@ static void move_on(sqlite_cursor *c, uint64_t wanted, bool full_of_bytes) {
   if (c->after >= c->up_to) c->over = true;
 }
 
-static int run_page(sqlite_cursor *c, sqlite_conn *conn, const query *q, uint64_t wanted, annal_error *error) {
+/* A page that begins with an event which was read before, if that is still stored. */
+typedef struct sqlite_question {
+  const store_head_info *place;
+  store_sight *sight;
+} sqlite_question;
+
+static int take_answer(sqlite_conn *conn, sqlite3_stmt *stmt, const sqlite_question *asked, annal_error *error) {
+  *asked->sight = STORE_REPLACED; /* one file does not lag: what is not there is gone */
+  int result = sqlite_step(conn, stmt, error);
+  if (result != SQLITE_ROW) return result < 0 ? result : ANNAL_OK;
+  const char *id = (const char *)sqlite3_column_text(stmt, 3);
+  if (id && sqlite3_column_int64(stmt, 0) == asked->place->position && strcmp(id, asked->place->id) == 0)
+    *asked->sight = STORE_SAME;
+  else sqlite_done(stmt);
+  return ANNAL_OK;
+}
+
+static int run_page(sqlite_cursor *c, sqlite_conn *conn, const query *q, uint64_t wanted, const sqlite_question *or_null,
+                    annal_error *error) {
   sqlite3_stmt *stmt;
   int result = sqlite_prepare_query(conn, q, &stmt, error);
-  if (result) return result;
+  if (!result && or_null) result = take_answer(conn, stmt, or_null, error);
+  if (result || (or_null && *or_null->sight != STORE_SAME)) return result;
   bool full = false;
   while ((result = sqlite_step(conn, stmt, error)) == SQLITE_ROW) {
     bool added = add_event(c, stmt);
@@ -233,7 +253,7 @@ static int run_page(sqlite_cursor *c, sqlite_conn *conn, const query *q, uint64_
   return ANNAL_OK;
 }
 
-static int read_page(sqlite_cursor *c, sqlite_conn *conn, annal_error *error) {
+static int read_page(sqlite_cursor *c, sqlite_conn *conn, const sqlite_question *or_null, annal_error *error) {
   c->count = 0;
   buf_clear(&c->texts);
   if (c->over) return ANNAL_OK;
@@ -243,8 +263,9 @@ static int read_page(sqlite_cursor *c, sqlite_conn *conn, annal_error *error) {
   q.declared = (const char *const *)c->s->base.event_fields.names;
   q.declared_count = c->s->base.event_fields.count;
   q.correlation = c->correlation;
-  query_select_events(&q, COLUMNS, c->s->events, c->streams, c->stream_count, c->after, c->up_to, wanted, c->reverse);
-  int result = run_page(c, conn, &q, wanted, error);
+  query_select_events(&q, COLUMNS, c->s->events, c->streams, c->stream_count, c->after - (or_null ? 1 : 0), c->up_to,
+                      wanted + (or_null ? 1 : 0), c->reverse);
+  int result = run_page(c, conn, &q, wanted, or_null, error);
   query_free(&q);
   if (result) c->count = 0;
   return result;
@@ -261,7 +282,7 @@ static int cursor_next(store_cursor *cursor, store_page *page, annal_error *erro
       sqlite_conn *conn;
       int result = sqlite_take_reader(c->s, &conn, error);
       if (result) return result;
-      result = read_page(c, conn, error);
+      result = read_page(c, conn, NULL, error);
       sqlite_give_back(conn);
       if (result) return result;
     }
@@ -277,7 +298,7 @@ static void cursor_close(store_cursor *cursor) {
   buf_free(&c->texts);
   buf_free(&c->row_texts);
   base_free(env, c->events);
-  base_free(env, c->streams);
+  base_free(env, c->own_streams);
   base_free(env, c->correlation);
   base_free(env, c);
 }
@@ -288,14 +309,20 @@ static const store_cursor_backend cursor_backend = {.next = cursor_next, .close 
 static sqlite_cursor *new_cursor(sqlite_store *s, const annal_stream *streams, size_t count) {
   sqlite_cursor *c = base_calloc(s->base.env, 1, sizeof *c);
   if (!c) return NULL;
-  *c = (sqlite_cursor){.base = {.backend = &cursor_backend}, .s = s, .stream_count = count, .left = UINT64_MAX};
+  *c = (sqlite_cursor){
+      .base = {.backend = &cursor_backend}, .s = s, .streams = streams, .stream_count = count, .left = UINT64_MAX};
   buf_init(&c->texts, s->base.env);
   buf_init(&c->row_texts, s->base.env);
   c->interrupts = atomic_load(&s->interrupts);
-  c->streams = count ? store_copy_streams(s->base.env, streams, count) : NULL;
-  if (!count || c->streams) return c;
-  cursor_close(&c->base);
-  return NULL;
+  return c;
+}
+
+/* After the first page: a cursor that is not over outlives the call, and with it what it was asked for. */
+static int keep_streams(sqlite_cursor *c, annal_error *error) {
+  if (c->over || c->stream_count == 0) return ANNAL_OK;
+  c->own_streams = store_copy_streams(c->s->base.env, c->streams, c->stream_count);
+  c->streams = c->own_streams;
+  return c->own_streams ? ANNAL_OK : error_memory(error);
 }
 
 /* Sets the bounds by the head and reads the first page, all with one connection. */
@@ -305,7 +332,7 @@ static int begin_read(sqlite_cursor *c, sqlite_conn *conn, int64_t before, annal
   if (result) return result;
   c->up_to = before && before - 1 < head.position ? before - 1 : head.position;
   if (c->after >= c->up_to) c->over = true;
-  result = read_page(c, conn, error);
+  result = read_page(c, conn, NULL, error);
   c->has_page = !result;
   return result;
 }
@@ -324,6 +351,7 @@ static int open_read(sqlite_store *self, const annal_selection *selection, const
     result = begin_read(c, conn, selection->before, error);
     sqlite_give_back(conn);
   }
+  if (!result) result = keep_streams(c, error);
   if (result) cursor_close(&c->base);
   else *cursor = &c->base;
   return result;
@@ -339,6 +367,38 @@ int sqlite_read_correlated(store *s, const annal_selection *selection, const cha
                            store_cursor **cursor, annal_error *error) {
   (void)reach;
   return open_read((sqlite_store *)s, selection, correlation_id, cursor, error);
+}
+
+/* One statement, one snapshot. The head is needed only where there is a second page. */
+static int read_on(sqlite_cursor *c, sqlite_conn *conn, const store_head_info *place, int64_t bound_or_0, store_sight *sight,
+                   annal_error *error) {
+  const sqlite_question question = {.place = place, .sight = sight};
+  store_head_info head;
+  c->after = place->position;
+  c->up_to = bound_or_0 ? bound_or_0 : INT64_MAX;
+  int result = read_page(c, conn, &question, error);
+  c->has_page = !result;
+  if (result || c->over || *sight != STORE_SAME) return result;
+  result = read_head(c->s, conn, &head, error);
+  if (!result && head.position < c->up_to) c->up_to = head.position;
+  return result;
+}
+
+int sqlite_read_on(store *s, const annal_stream *streams, size_t count, const store_head_info *place, const store_reach *reach,
+                   store_sight *sight, store_cursor **cursor, annal_error *error) {
+  sqlite_store *self = (sqlite_store *)s;
+  sqlite_cursor *c = new_cursor(self, streams, count);
+  if (!c) return error_memory(error);
+  sqlite_conn *conn;
+  int result = sqlite_take_reader(self, &conn, error);
+  if (!result) {
+    result = read_on(c, conn, place, reach->up_to.position, sight, error);
+    sqlite_give_back(conn);
+  }
+  if (!result && *sight == STORE_SAME) result = keep_streams(c, error);
+  if (result || *sight != STORE_SAME) cursor_close(&c->base);
+  else *cursor = &c->base;
+  return result;
 }
 
 /* ---- A row and the events beyond it ------------------------------------------------------------------------------------ */
@@ -409,6 +469,7 @@ int sqlite_read_row(store *s, const char *type, const char *fingerprint, const c
     result = read_row_and_page(c, conn, type, fingerprint, id, row, error);
     sqlite_give_back(conn);
   }
+  if (!result) result = keep_streams(c, error);
   if (result) {
     *row = (store_row){0};
     cursor_close(&c->base);

@@ -11,18 +11,28 @@
 
 static void add_placeholder(base_buf *sql, size_t number, bool integer) {
   (void)integer;
-  buf_printf(sql, "?%zu", number);
+  buf_char(sql, '?');
+  buf_int(sql, (int64_t)number);
+}
+
+/* Appends the text with column and name, in turns, for its %. */
+static void add_filled(base_buf *sql, const char *text, const char *column, const char *name) {
+  bool column_next = true;
+  for (const char *mark; (mark = strchr(text, '%')); text = mark + 1, column_next = !column_next) {
+    buf_add(sql, text, (size_t)(mark - text));
+    buf_text(sql, column_next ? column : name);
+  }
+  buf_text(sql, text);
 }
 
 /* SQLite's ->> answers in its own types (1 is not '1', true is 1, integers of 20 digits are floats): only a string may go through
  * it, everything else is taken as its JSON text. The same expression makes the indexes. */
 static void add_field(base_buf *sql, const char *column, const char *name) {
-  buf_printf(sql, "CASE json_type(%s,'$.%s') WHEN 'text' THEN %s->>'$.%s' WHEN 'null' THEN NULL ELSE %s->'$.%s' END", column,
-             name, column, name, column, name);
+  add_filled(sql, "CASE json_type(%,'$.%') WHEN 'text' THEN %->>'$.%' WHEN 'null' THEN NULL ELSE %->'$.%' END", column, name);
 }
 
 static void add_field_is_scalar(base_buf *sql, const char *column, const char *name) {
-  buf_printf(sql, "json_type(%s,'$.%s') NOT IN ('object', 'array')", column, name);
+  add_filled(sql, "json_type(%,'$.%') NOT IN ('object', 'array')", column, name);
 }
 
 /* SQLite's own number stands for a double up to the last bit, which its reading of decimals may miss, but never turns two of them
@@ -30,23 +40,13 @@ static void add_field_is_scalar(base_buf *sql, const char *column, const char *n
 static void add_order_term(base_buf *sql, const char *column, const char *name, size_t term) {
   static const char *const texts[] = {
       [ORDER_TERM_KIND] =
-          "CASE json_type(%s,'$.%s') WHEN 'false' THEN 1 WHEN 'true' THEN 2 WHEN 'integer' THEN 3 WHEN 'real' THEN 3 "
+          "CASE json_type(%,'$.%') WHEN 'false' THEN 1 WHEN 'true' THEN 2 WHEN 'integer' THEN 3 WHEN 'real' THEN 3 "
           "WHEN 'text' THEN 4 WHEN 'array' THEN 5 WHEN 'object' THEN 6 ELSE 0 END",
-      [ORDER_TERM_NUMBER] = "CASE WHEN json_type(%s,'$.%s') IN ('integer','real') THEN %s->>'$.%s' ELSE 0 END",
-      [ORDER_TERM_TEXT] =
-          "CASE json_type(%s,'$.%s') WHEN 'text' THEN %s->>'$.%s' WHEN 'array' THEN %s->'$.%s' WHEN 'object' THEN "
-          "%s->'$.%s' ELSE '' END",
-      [ORDER_TERMS_OF_INDEX] = SQLITE_ORDER_FUNCTION "(%s,'%s')"};
-  bool column_next = true;
-  for (const char *at = texts[term]; *at; at++) {
-    if (at[0] == '%') {
-      buf_text(sql, column_next ? column : name);
-      column_next = !column_next;
-      at++;
-    } else {
-      buf_char(sql, *at);
-    }
-  }
+      [ORDER_TERM_NUMBER] = "CASE WHEN json_type(%,'$.%') IN ('integer','real') THEN %->>'$.%' ELSE 0 END",
+      [ORDER_TERM_TEXT] = "CASE json_type(%,'$.%') WHEN 'text' THEN %->>'$.%' WHEN 'array' THEN %->'$.%' WHEN 'object' THEN "
+                          "%->'$.%' ELSE '' END",
+      [ORDER_TERMS_OF_INDEX] = SQLITE_ORDER_FUNCTION "(%,'%')"};
+  add_filled(sql, texts[term], column, name);
 }
 
 /* The same term of a document that has the value. */
@@ -61,6 +61,7 @@ static void add_order_value(query *q, const char *name, size_t term, const order
 const query_dialect sqlite_dialect = {.placeholder = add_placeholder,
                                       .field = add_field,
                                       .field_is_scalar = add_field_is_scalar,
+                                      .type_beside_index = "+e.type", /* for a list SQLite would build a table each time */
                                       .order_exact = ORDER_TERMS_OF_INDEX,
                                       .order_terms = ORDER_TERMS_OF_INDEX + 1,
                                       .order_term = add_order_term,

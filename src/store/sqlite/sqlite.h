@@ -187,6 +187,8 @@ int sqlite_read_correlated(store *s, const annal_selection *selection, const cha
 int sqlite_find(store *s, const char *id, store_head_info *head, int64_t *position, annal_error *error);
 int sqlite_probe(store *s, const store_head_info *place, store_head_info *head, store_sight *sight, annal_error *error);
 int sqlite_read(store *s, const annal_selection *selection, const store_reach *reach, store_cursor **cursor, annal_error *error);
+int sqlite_read_on(store *s, const annal_stream *streams, size_t count, const store_head_info *place, const store_reach *reach,
+                   store_sight *sight, store_cursor **cursor, annal_error *error);
 int sqlite_read_row(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                     size_t stream_count, const store_reach *reach, store_row *row, store_cursor **cursor, annal_error *error);
 int sqlite_put_rows(store *s, const store_row *rows, size_t count, store_status *statuses, annal_error *error); /* rows.c */
