@@ -60,6 +60,21 @@ static void open_scene(fixture *f, const char *more) {
   sc.conn = session(f);
 }
 
+static const char take_right[] = "revoke execute on function pg_catalog.pg_terminate_backend(int, bigint) from public";
+static const char give_right[] = "grant execute on function pg_catalog.pg_terminate_backend(int, bigint) to public";
+
+static void drop_guest(fixture *f) {
+  char sql[256];
+  PGconn *conn = session(f);
+  run(conn, give_right);
+  snprintf(sql, sizeof sql, "select 1 from pg_roles where rolname = '%s_guest'", f->schema);
+  if (ask(conn, sql)[0]) {
+    snprintf(sql, sizeof sql, "drop owned by %s_guest; drop role %s_guest", f->schema, f->schema);
+    run(conn, sql);
+  }
+  PQfinish(conn);
+}
+
 static int teardown(void **state) {
   if (sc.f) {
     PQfinish(sc.conn); /* first: it may hold the lock */
@@ -67,6 +82,7 @@ static int teardown(void **state) {
     proxy_stop(&sc.between);
   }
   sc = (scene){0};
+  drop_guest(*state);
   return fixture_teardown(state);
 }
 
@@ -196,6 +212,34 @@ static void what_is_in_doubt_is_settled_by_the_next_save(void **state) {
   expect_stored("base");
 }
 
+/* A role from which the right to end its own sessions was taken: the orphan is waited for, but others do not stand still for it. */
+static void without_the_right_to_end_it_what_is_in_doubt_stays_so(void **state) {
+  fixture *f = *state;
+  static saver one;
+  char sql[768], user[128];
+  PGconn *conn = session(f);
+  snprintf(
+      sql, sizeof sql,
+      "create role %s_guest login; grant usage on schema %s to %s_guest; grant select on all tables in schema %s to %s_guest; "
+      "grant execute on function annal_append_1 to %s_guest; %s",
+      f->schema, f->schema, f->schema, f->schema, f->schema, f->schema, take_right);
+  run(conn, sql);
+  PQfinish(conn);
+  snprintf(user, sizeof user, "user=%s_guest", f->schema);
+  f->options.timeout = 0.5;
+  open_scene(f, user);
+  proxy_do(&sc.between, HOLD_CALL, 1);
+  save(&one, sc.s, NULL);
+  assert_int_equal(one.result, ANNAL_UNAVAILABLE);
+  assert_true(one.error.in_doubt);
+  assert_ok(save_to(sc.s, "another", &test_error));
+  let_the_orphan_live();
+  expect_stored("another orphan");
+  save(&one, sc.s, NULL); /* as the error said */
+  assert_int_equal(one.result, ANNAL_OK);
+  assert_true(one.save.was_stored);
+}
+
 /* Nothing of an own session is ended where nothing was lost, nor of another handle's. */
 static void other_sessions_are_left_alone(void **state) {
   fixture *f = *state;
@@ -236,6 +280,7 @@ int main(void) {
       TEST(an_orphan_at_the_lock_is_ended),
       TEST(behind_a_pooler_too),
       TEST(what_is_in_doubt_is_settled_by_the_next_save),
+      TEST(without_the_right_to_end_it_what_is_in_doubt_stays_so),
       TEST(other_sessions_are_left_alone),
   };
   return cmocka_run_group_tests(orphans, NULL, NULL);

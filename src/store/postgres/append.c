@@ -331,6 +331,7 @@ static int send_until_known(pg_store *s, const char *sql, const pg_params *param
                      "it is not known whether the save was stored; save again under the same ids (%s)", message);
     memcpy(error->sqlstate, state, sizeof state);
     error->in_doubt = true;
+    pg_leave_orphans(s);
   }
   return code;
 }

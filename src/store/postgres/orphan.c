@@ -8,8 +8,11 @@
  * Whatever saves for a handle bears the handle's mark, a shared advisory lock: the session of the writer, from before its first save
  * until it has ended; behind a pooler, where sessions are shared, the transaction of each save. To settle is to end all others that
  * bear it. That is done under the append lock: then an orphan has either ended its transaction, and what it stored is seen, or it has
- * not come so far that it could store anything. Otherwise the signal could meet one that has committed and waits for a synchronous
- * standby, and what it stored would be visible before it is as durable as it is to be. */
+ * not come to the lock, and will not come beyond it any more. (Otherwise the signal could also meet one that has committed and waits
+ * for a synchronous standby, and what it stored would be visible before it is as durable as it is to be.)
+ *
+ * A role may end its own sessions, unless that was taken from it: then the orphan is waited for as long as the call has time, and the
+ * answer is that it is in doubt. */
 #include "store/postgres/pg.h"
 
 #include "base/error.h"
@@ -33,7 +36,7 @@ int pg_bear_mark(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *e
   return code;
 }
 
-/* Signals the others, all of it under the append lock; *left: how many there were. */
+/* Signals the others, all of it under the append lock; *left: how many could not be signalled. */
 static int end_others(pg_store *s, pg_conn *conn, const pg_call *call, int64_t *left, annal_error *error) {
   base_buf sql;
   char lock_ms[24];
@@ -46,7 +49,8 @@ static int end_others(pg_store *s, pg_conn *conn, const pg_call *call, int64_t *
   PGresult *result = NULL;
   pg_params_init(&params, s->base.env);
   pg_params_int(&params, s->mark);
-  pg_render(&sql, &s->names, NULL, "orphans_end.sql");
+  pg_render(&sql, &s->names, (const pg_word[]){{"end", s->may_not_end ? "false" : "pg_terminate_backend(k.pid)"}, {NULL, NULL}},
+            "orphans_end.sql");
   if (!code) code = sql.failed ? error_memory(error) : pg_query(s, conn, sql.bytes, &params, call, &result, error);
   if (!code) *left = pg_int(result, 0, 0);
   PQclear(result);
@@ -64,13 +68,22 @@ int pg_settle_orphans(pg_store *s, pg_conn *conn, const pg_call *call, annal_err
   while (s->unsettled) {
     int64_t left = 0;
     int code = end_others(s, conn, call, &left, error);
+    if (code && !s->may_not_end && !pg_is_everybodys(error)) { /* permission denied, above all */
+      s->may_not_end = true;
+      continue;
+    }
     if (code) return code;
-    if (left == 0) s->unsettled = false;
-    else if (!pg_wait_before_retry(s, call, &pause_ms))
+    s->unsettled = left > 0;
+    if (left > 0 && !pg_wait_before_retry(s, call, &pause_ms))
       return error_set(error, ANNAL_UNAVAILABLE, NULL,
-                       pg_interrupted(s, call) ? "interrupted"
-                                               : "%s: a server process that a lost save has left behind does not end",
-                       s->place);
+                       pg_interrupted(s, call)
+                           ? "interrupted"
+                           : "%s: a session that a lost save has left behind does not end, and the role \"%s\" may not end it",
+                       s->place, s->role);
   }
   return ANNAL_OK;
+}
+
+void pg_leave_orphans(pg_store *s) {
+  if (s->may_not_end) s->unsettled = false;
 }

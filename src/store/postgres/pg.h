@@ -134,9 +134,10 @@ struct pg_store {
   bool host_clock; /* the options bring a clock, for tests */
   pthread_mutex_t write_lock;
   pg_conn writer;
-  int32_t mark;   /* borne by what saves for this handle (orphan.c) */
-  bool unsettled; /* a save was lost, and what it left behind may still store something; under write_lock */
-  int64_t told;   /* monotonic: when followers were told of a commit, under write_lock */
+  int32_t mark;     /* borne by what saves for this handle (orphan.c) */
+  bool may_not_end; /* this role's own sessions */
+  bool unsettled;   /* a save was lost, and what it left behind may still store something; under write_lock */
+  int64_t told;     /* monotonic: when followers were told of a commit, under write_lock */
   pthread_mutex_t pool_lock;
   pthread_cond_t pool_free;
   pg_conn *readers;
@@ -252,6 +253,8 @@ int pg_make_mark(pg_store *s, annal_error *error);
 int pg_bear_mark(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error);
 /* Returns when nothing of this handle's but `conn` can store anything any more; s->unsettled is false then. Under write_lock. */
 int pg_settle_orphans(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error);
+/* When a save was answered as in doubt: where this role may not end the orphan, other saves are not to stand still for it. */
+void pg_leave_orphans(pg_store *s);
 /* flushes[i]: save i may see, or bear an id of, an earlier save of the batch. False when it is so nowhere. */
 bool pg_touches(const base_env *env, store_entry *const *entries, size_t count, bool *flushes);
 
