@@ -592,7 +592,6 @@ static int save_added(annal_error *error) {
 static void an_interruption_ends_a_script(void **unused) {
   (void)unused;
   start_with((annal_options){.budget = INT64_C(20000000000)});
-  write_factor("(function() while true do pcall(function() while true do end end) end end)()");
   place_script(
       &p, "sum.lua",
       "projection 'SUM' { by = 'id', init = 0, on = { ADDED = function() while true do pcall(function() while true do end "
@@ -607,6 +606,21 @@ static void an_interruption_ends_a_script(void **unused) {
   write_factor("2");
   reload_ok();
   expect_sum(10);
+  place_remove(&p);
+}
+
+/* It is for the calls under way, also where a state is used again that was there before. */
+static void an_interruption_is_not_for_later_calls(void **unused) {
+  (void)unused;
+  start();
+  place_script(&p, "sum.lua",
+               "projection 'SUM' { by = 'id', init = { n = 0 }, on = { ADDED = function(s, e)"
+               " for i = 1, 100000 do s.n = s.n + 1 end end } }");
+  reload_ok();
+  for (int i = 0; i < 3; i++) {
+    expect_sum(100000);
+    annal_interrupt(p.handle);
+  }
   place_remove(&p);
 }
 
@@ -669,6 +683,7 @@ int main(void) {
       cmocka_unit_test(running_once_fails_by_no_script),
       cmocka_unit_test(an_interruption_ends_the_waiting),
       cmocka_unit_test(an_interruption_ends_a_script),
+      cmocka_unit_test(an_interruption_is_not_for_later_calls),
       cmocka_unit_test(an_interruption_ends_the_loading),
       cmocka_unit_test(a_log_callback_cannot_load),
   };
