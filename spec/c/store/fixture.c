@@ -121,6 +121,7 @@ int fixture_run(const char *name, const struct CMUnitTest *tests, size_t count) 
     if (kind != ON_POSTGRES) continue;
     fixture_without_clock = true;
     failed += _cmocka_run_group_tests("the same by the server's clock", tests, count, NULL, NULL);
+    fixture_without_clock = false;
   }
   return failed ? 1 : 0;
 }
