@@ -459,9 +459,9 @@ int fold_lay(fold_instance *instance, const annal_event *events, size_t count, s
   base_buf state;
   buf_init(&state, instance->context.env);
   bool chooses = instance->projection->has_streams;
-  const base_buf *over = instance->is_staged ? &instance->staged : &instance->state;
-  fold_run run = {.bytes = over->bytes,
-                  .size = over->size,
+  bytes over = shown_state(instance);
+  fold_run run = {.bytes = over.at,
+                  .size = over.size,
                   .out = &state,
                   .source = {.events = events, .count = count, .up_to = FOLD_NO_BOUND},
                   .only = chooses ? instance->streams.streams : NULL,
@@ -538,7 +538,7 @@ int fold_row(fold_instance *instance, base_buf *view, store_row *row, annal_erro
   const char *data = view->bytes + begin;
   code = declared_check(store_view_fields(instance->context.store), data, view->size - begin, error);
   if (code) error_where_prefix(error, "view");
-  const bytes state = instance->is_staged ? of_buffer(&instance->staged) : state_of(instance);
+  const bytes state = shown_state(instance);
   *row = (store_row){.type = instance->projection->name,
                      .fingerprint = instance->projection->fingerprint,
                      .id = instance->id,
