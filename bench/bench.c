@@ -1,6 +1,8 @@
 /* Turns, medians, lines; see bench.h. */
+#define _GNU_SOURCE /* sched_setaffinity */
 #include "bench.h"
 
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,43 +60,85 @@ static void print_goals(double value, bench_goal goal, double first, double then
   fflush(stdout);
 }
 
+static void print_ratios(const char *work, const char *unit, const char *raw, const char *ours, double *figures, int rounds,
+                         double *ratio) {
+  double *theirs = figures, *own = figures + rounds, *ratios = own + rounds;
+  for (int i = 0; i < rounds; i++) ratios[i] = own[i] / theirs[i];
+  *ratio = bench_median(ratios, rounds);
+  printf("%-44s %s %10.5g  %s %10.5g %s  ratio %.3f (%.3f to %.3f)", work, raw, bench_median(theirs, rounds), ours,
+         bench_median(own, rounds), unit, *ratio, ratios[0], ratios[rounds - 1]);
+}
+
+/* Those of the raw side, then ours, then room for their ratios. */
+static double *make_figures(int rounds) {
+  double *figures = calloc((size_t)rounds * 3, sizeof *figures);
+  if (!figures) bench_die("out of memory");
+  return figures;
+}
+
 double bench_compare(const bench_options *options, const char *work, const char *unit, bench_side raw, bench_side ours,
                      bench_goal goal, double first, double then) {
   int rounds = options->rounds;
-  double *figures = calloc((size_t)rounds * 3, sizeof *figures);
-  if (!figures) bench_die("out of memory");
-  double *theirs = figures, *own = figures + rounds, *ratios = own + rounds;
+  double *figures = make_figures(rounds), *own = figures + rounds, ratio;
   for (int i = 0; i < rounds; i++) {
     /* Who goes first takes turns too. */
     if (i % 2) own[i] = ours.turn(ours.self, options->seconds);
-    theirs[i] = raw.turn(raw.self, options->seconds);
+    figures[i] = raw.turn(raw.self, options->seconds);
     if (i % 2 == 0) own[i] = ours.turn(ours.self, options->seconds);
-    ratios[i] = own[i] / theirs[i];
   }
-  double ratio = bench_median(ratios, rounds);
-  printf("%-44s %s %10.5g  %s %10.5g %s  ratio %.3f (%.3f to %.3f)", work, raw.label, bench_median(theirs, rounds), ours.label,
-         bench_median(own, rounds), unit, ratio, ratios[0], ratios[rounds - 1]);
+  print_ratios(work, unit, raw.label, ours.label, figures, rounds, &ratio);
   print_goals(ratio, goal, first, then);
   free(figures);
   return ratio;
 }
 
-void bench_compare_sum(const bench_options *options, const char *work, const char *unit, bench_side raw, bench_side ours,
-                       bench_allowance allowance) {
-  int rounds = options->rounds;
-  double *theirs = calloc((size_t)rounds * 2, sizeof *theirs);
-  if (!theirs) bench_die("out of memory");
-  double *own = theirs + rounds;
-  for (int i = 0; i < rounds; i++) {
-    if (i % 2) own[i] = ours.turn(ours.self, options->seconds);
-    theirs[i] = raw.turn(raw.self, options->seconds);
-    if (i % 2 == 0) own[i] = ours.turn(ours.self, options->seconds);
+static double time_call(bench_caller caller) {
+  double before = bench_now();
+  caller.call(caller.self);
+  return (bench_now() - before) * 1e6;
+}
+
+static void call_in_turns(const bench_options *options, bench_caller raw, bench_caller ours, double *figures) {
+  enum { CALLS_MAX = 20000, CALLS_LEAST = 5 };
+  static double theirs[CALLS_MAX], own[CALLS_MAX];
+  cpu_set_t cores;
+  sched_getaffinity(0, sizeof cores, &cores);
+  for (int i = 0; i < CALLS_LEAST; i++) {
+    raw.call(raw.self);
+    ours.call(ours.self);
   }
-  double limit = bench_median(theirs, rounds), figure = bench_median(own, rounds);
-  double first = limit + allowance.fixed + allowance.first, then = limit + allowance.fixed + allowance.then;
-  printf("%-44s %s %10.5g  %s %10.5g %s  ratio %.3f", work, raw.label, limit, ours.label, figure, unit, figure / limit);
-  print_goals(figure, BENCH_AT_MOST, first, then);
-  free(theirs);
+  if (raw.place) raw.place(raw.self);
+  for (int i = 0; i < options->rounds; i++) {
+    double start = bench_now();
+    int count = 0;
+    for (; count < CALLS_MAX && (count < CALLS_LEAST || bench_now() - start < 2 * options->seconds); count++) {
+      theirs[count] = time_call(raw);
+      own[count] = time_call(ours);
+    }
+    figures[i] = bench_median(theirs, count);
+    figures[options->rounds + i] = bench_median(own, count);
+  }
+  sched_setaffinity(0, sizeof cores, &cores);
+}
+
+void bench_compare_calls(const bench_options *options, const char *work, bench_caller raw, bench_caller ours, double first,
+                         double then) {
+  double *figures = make_figures(options->rounds), ratio;
+  call_in_turns(options, raw, ours, figures);
+  print_ratios(work, "us", raw.label, ours.label, figures, options->rounds, &ratio);
+  print_goals(ratio, BENCH_AT_MOST, first, then);
+  free(figures);
+}
+
+void bench_compare_sum(const bench_options *options, const char *work, bench_caller raw, bench_caller ours,
+                       bench_allowance allowance) {
+  double *figures = make_figures(options->rounds), ratio;
+  call_in_turns(options, raw, ours, figures);
+  print_ratios(work, "us", raw.label, ours.label, figures, options->rounds, &ratio);
+  double limit = bench_median(figures, options->rounds) + allowance.fixed;
+  print_goals(bench_median(figures + options->rounds, options->rounds), BENCH_AT_MOST, limit + allowance.first,
+              limit + allowance.then);
+  free(figures);
 }
 
 void bench_report(const char *work, const char *unit, double value, bench_goal goal, double first, double then) {

@@ -32,12 +32,26 @@ typedef enum bench_goal { BENCH_AT_LEAST, BENCH_AT_MOST } bench_goal;
 double bench_compare(const bench_options *options, const char *work, const char *unit, bench_side raw, bench_side ours,
                      bench_goal goal, double first, double then);
 
-/* Microseconds: ours may take raw's and, on top, `fixed` and an allowance for the work itself. The ratio that is printed is ours
- * to what is allowed by `first`, so that 1 is just reached. */
+/* Calls of microseconds: the two sides take turns call by call. A round's figure is the median of its calls, because one slow call
+ * must not count for hundreds. `place`, which may be NULL, is called once both sides have been warmed up: a client and its server
+ * are to be on one core, for where the scheduler wakes them costs more than many a call. */
+typedef void bench_call(void *self);
+typedef struct bench_caller {
+  const char *label;
+  bench_call *call;
+  void *self;
+  bench_call *place;
+} bench_caller;
+
+/* The ratio ours / raw is to be at most so much; 0: no goal. */
+void bench_compare_calls(const bench_options *options, const char *work, bench_caller raw, bench_caller ours, double first,
+                         double then);
+
+/* Ours may take raw's and, on top, `fixed` and an allowance for the work itself, in microseconds. */
 typedef struct bench_allowance {
   double fixed, first, then;
 } bench_allowance;
-void bench_compare_sum(const bench_options *options, const char *work, const char *unit, bench_side raw, bench_side ours,
+void bench_compare_sum(const bench_options *options, const char *work, bench_caller raw, bench_caller ours,
                        bench_allowance allowance);
 
 /* Prints a figure that stands alone: no raw limit, only a goal (0: none). */

@@ -1,9 +1,12 @@
 /* The raw limit by libpq and sqlite3; see raw.h. */
+#define _GNU_SOURCE /* sched_setaffinity */
 #include "raw.h"
 
 #include "bench.h"
 #include <arpa/inet.h>
+#include <errno.h>
 #include <libpq-fe.h>
+#include <sched.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,7 +66,18 @@ static raw_connection *open_postgres(raw_connection *raw, const char *location, 
              "select id, data, latest_event_id, position, updated_at from projections where type = $1 and fingerprint = $2 and "
              "(data->>'userId') collate \"C\" = $3 order by id");
   pg_prepare(raw, "row", "select state, data, position, latest_event_id from projections where type = $1 and id = $2");
+  pg_prepare(
+      raw, "row and newer",
+      "select p.state, p.data, p.position, p.latest_event_id, e.* from projections p left join lateral (select position, id, "
+      "type, version, data, metadata, created_at from events where (data->>'cartId') collate \"C\" = $2 and position > "
+      "p.position order by position) e on true where p.type = $1 and p.id = $2");
   return raw;
+}
+
+static sqlite3_stmt *sqlite_statement(raw_connection *raw, const char *sql) {
+  sqlite3_stmt *statement;
+  if (sqlite3_prepare_v2(raw->sqlite, sql, -1, &statement, NULL)) bench_die("raw: %s: %s", sql, sqlite3_errmsg(raw->sqlite));
+  return statement;
 }
 
 static raw_connection *open_sqlite(raw_connection *raw, const char *location) {
@@ -71,15 +85,13 @@ static raw_connection *open_sqlite(raw_connection *raw, const char *location) {
   sqlite3_busy_timeout(raw->sqlite, 10000);
   sqlite_run(raw, "pragma journal_mode = wal");
   sqlite_run(raw, "pragma synchronous = full");
-  const char *insert =
-      "insert into events (position, id, type, version, data, created_at) values (?1, ?2, ?3, 1, ?4, 1767225600000000 + ?1)";
-  const char *select =
+  raw->insert = sqlite_statement(raw, "insert into events (position, id, type, version, data, created_at) "
+                                      "values (?1, ?2, ?3, 1, ?4, 1767225600000000 + ?1)");
+  raw->select = sqlite_statement(
+      raw,
       "select position, id, type, version, data, metadata, created_at from events where case json_type(data,'$.cartId') when "
-      "'text' then "
-      "data->>'$.cartId' when 'null' then null else data->'$.cartId' end = ?1 and position > ?2 order by position";
-  if (sqlite3_prepare_v2(raw->sqlite, insert, -1, &raw->insert, NULL) ||
-      sqlite3_prepare_v2(raw->sqlite, select, -1, &raw->select, NULL))
-    bench_die("raw: %s", sqlite3_errmsg(raw->sqlite));
+      "'text' then data->>'$.cartId' when 'null' then null else data->'$.cartId' end = ?1 and position > ?2 order by position");
+  raw->row = sqlite_statement(raw, "select state, data, position, latest_event_id from projections where type = ?1 and id = ?2");
   return raw;
 }
 
@@ -98,6 +110,28 @@ void raw_close(raw_connection *raw) {
   sqlite3_finalize(raw->views_of_user);
   if (raw->sqlite) sqlite3_close(raw->sqlite);
   free(raw);
+}
+
+static void move_to(pid_t process, int core) {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  CPU_SET(core, &cores);
+  if (sched_setaffinity(process, sizeof cores, &cores))
+    printf("process %d stays on all cores (%s): round trips differ by where the scheduler wakes it\n", (int)process,
+           strerror(errno));
+}
+
+void raw_share_core(raw_connection *raw) {
+  cpu_set_t cores;
+  int core = 0;
+  if (!raw->pg || sched_getaffinity(0, sizeof cores, &cores)) return;
+  while (!CPU_ISSET(core, &cores)) core++;
+  PGresult *result =
+      PQexec(raw->pg, "select pid from pg_stat_activity where datname = current_database() and backend_type = 'client backend'");
+  if (PQresultStatus(result) != PGRES_TUPLES_OK) bench_die("raw: %s", PQerrorMessage(raw->pg));
+  for (int i = 0; i < PQntuples(result); i++) move_to((pid_t)atoi(PQgetvalue(result, i, 0)), core);
+  PQclear(result);
+  move_to(0, core);
 }
 
 int64_t raw_head(raw_connection *raw) {
@@ -187,24 +221,26 @@ size_t raw_read_cart(raw_connection *raw, const char *cart, int64_t after) {
   return count;
 }
 
-size_t raw_read_row(raw_connection *raw, const char *type, const char *id) {
+size_t raw_read_row(raw_connection *raw, const char *type, const char *id, int64_t position) {
   size_t count = 0;
   if (raw->pg) {
     const char *values[2] = {type, id};
-    PGresult *result = PQexecPrepared(raw->pg, "row", 2, values, NULL, NULL, 1);
+    PGresult *result = PQexecPrepared(raw->pg, position < 0 ? "row" : "row and newer", 2, values, NULL, NULL, 1);
     if (PQresultStatus(result) != PGRES_TUPLES_OK) bench_die("raw select: %s", PQerrorMessage(raw->pg));
     count = (size_t)PQntuples(result);
     PQclear(result);
-  } else {
-    sqlite3_bind_text(raw->row, 1, type, -1, SQLITE_STATIC);
-    sqlite3_bind_text(raw->row, 2, id, -1, SQLITE_STATIC);
-    while (sqlite3_step(raw->row) == SQLITE_ROW) {
-      if (!sqlite3_column_text(raw->row, 0)) bench_die("raw select: no state");
-      count++;
-    }
-    sqlite3_reset(raw->row);
+    return count;
   }
-  return count;
+  int result;
+  sqlite3_bind_text(raw->row, 1, type, -1, SQLITE_STATIC);
+  sqlite3_bind_text(raw->row, 2, id, -1, SQLITE_STATIC);
+  while ((result = sqlite3_step(raw->row)) == SQLITE_ROW) {
+    if (!sqlite3_column_text(raw->row, 0)) bench_die("raw select: no state");
+    count++;
+  }
+  if (result != SQLITE_DONE) bench_die("raw select: %s", sqlite3_errmsg(raw->sqlite));
+  sqlite3_reset(raw->row);
+  return count ? count + (position < 0 ? 0 : raw_read_cart(raw, id, position)) : 0;
 }
 
 static size_t copy_all(raw_connection *raw) {
@@ -303,12 +339,6 @@ static size_t pg_query_views(raw_connection *raw, const char *type, const char *
   PQclear(result);
   free(text.bytes);
   return count;
-}
-
-static sqlite3_stmt *sqlite_statement(raw_connection *raw, const char *sql) {
-  sqlite3_stmt *statement;
-  if (sqlite3_prepare_v2(raw->sqlite, sql, -1, &statement, NULL)) bench_die("raw: %s: %s", sql, sqlite3_errmsg(raw->sqlite));
-  return statement;
 }
 
 static void sqlite_prepare_views(raw_connection *raw) {

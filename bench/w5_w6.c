@@ -1,54 +1,58 @@
-/* W5: the cart view folded from 10, 100 or 1,000 events, in a store of a million. W6: the same from a saved row with nothing or
- * ten events newer, against one round trip. Raw selects the rows the fold needs, and does nothing with them. */
+/* W5: the cart view folded from 10, 100 or 1,000 events, in a store of a million. W6: the same from a saved row with nothing or ten
+ * events newer, and from memory with nothing newer. Raw selects what the view needs, on a server in one round trip, and does nothing
+ * with it: the events; the saved row and the newer events; the newer events. */
 #include "work.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { VIEWS_MAX = 100 };
+enum { VIEWS_MAX = 100, USUAL_CACHE = 0, NO_CACHE = 1 };
 
 typedef struct viewer {
-  const bench_options *options;
   annal_store *handle;
   raw_connection *raw;
   char carts[VIEWS_MAX][24];
   unsigned cart_count, at;
-  int64_t after;   /* raw: events above this position */
-  bool from_first; /* ours: no saved row, no cache */
-  bool by_row;     /* raw: the row of the projection instead of events */
+  int64_t after[VIEWS_MAX]; /* raw: events above this position */
+  bool from_first;          /* ours: no saved row, no cache */
 } viewer;
 
-/* Microseconds a view: the median of single calls, because one slow call must not count for hundreds. */
-static double per_call(viewer *v, double seconds, void (*call)(viewer *v, const char *cart)) {
-  enum { CALLS_MAX = 4096 };
-  static double times[CALLS_MAX];
-  int count = 0;
-  for (double start = bench_now(); count < CALLS_MAX && (count < 5 || bench_now() - start < seconds); count++) {
-    double before = bench_now();
-    call(v, v->carts[v->at++ % v->cart_count]);
-    times[count] = (bench_now() - before) * 1e6;
-  }
-  return bench_median(times, count);
+static unsigned current(const viewer *v) { return v->at % v->cart_count; }
+
+static void look_for(const viewer *v, size_t rows) {
+  if (rows == 0) bench_die("raw: no rows for %s", v->carts[current(v)]);
 }
 
-static void raw_call(viewer *v, const char *cart) {
-  size_t rows = v->by_row ? raw_read_row(v->raw, "SHOPPING_CART", cart) : raw_read_cart(v->raw, cart, v->after);
-  if (rows == 0) bench_die("raw: no rows for %s", cart);
+static void raw_events(void *self) {
+  viewer *v = self;
+  look_for(v, raw_read_cart(v->raw, v->carts[current(v)], v->after[current(v)]));
 }
 
-static void view_call(viewer *v, const char *cart) {
+static void raw_row_and_newer(void *self) {
+  viewer *v = self;
+  look_for(v, raw_read_row(v->raw, "SHOPPING_CART", v->carts[current(v)], v->after[current(v)]));
+}
+
+static void raw_newer(void *self) {
+  viewer *v = self;
+  raw_read_cart(v->raw, v->carts[current(v)], v->after[current(v)]);
+}
+
+static void on_one_core(void *self) { raw_share_core(((viewer *)self)->raw); }
+
+/* Called after raw's, for the same cart; then it is the next one's turn. */
+static void our_view(void *self) {
+  viewer *v = self;
   annal_view_options view_options = {.size = sizeof view_options, .ignore_saved = v->from_first};
   annal_text view;
   annal_error error;
-  bench_check(annal_view(v->handle, "SHOPPING_CART", cart, &view_options, &view, &error), &error, "view");
+  bench_check(annal_view(v->handle, "SHOPPING_CART", v->carts[v->at++ % v->cart_count], &view_options, &view, &error), &error,
+              "view");
   annal_text_free(v->handle, &view);
 }
 
-static double raw_turn(void *self, double seconds) { return per_call(self, seconds, raw_call); }
-static double view_turn(void *self, double seconds) { return per_call(self, seconds, view_call); }
-
-static void viewer_open(viewer *v, const bench_options *options, const work_store *store) {
-  *v = (viewer){.options = options, .handle = work_open(options, store), .raw = work_raw(store)};
+static void viewer_open(viewer *v, const bench_options *options, const work_store *store, size_t cache) {
+  *v = (viewer){.handle = work_open_cache(options, store, cache), .raw = work_raw(store)};
 }
 
 static void viewer_close(viewer *v) {
@@ -63,7 +67,7 @@ void work_views_from_events(const bench_options *options, bool postgres, const c
   work_store store;
   work_make(options, postgres, "million", tenths(options), &store);
   viewer v;
-  viewer_open(&v, options, &store);
+  viewer_open(&v, options, &store, NO_CACHE);
   v.from_first = true;
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     v.cart_count = VIEWS_MAX / 2;
@@ -72,19 +76,21 @@ void work_views_from_events(const bench_options *options, bool postgres, const c
     snprintf(title, sizeof title, "%s view of %u events, %.1f M stored, %s", which, sizes[i], (double)store.events / 1e6,
              store.kind);
     bench_allowance allowance = {.fixed = 50, .first = 2.5 * sizes[i], .then = 1.5 * sizes[i]};
-    bench_compare_sum(options, title, "us", (bench_side){"raw", raw_turn, &v}, (bench_side){"annal", view_turn, &v}, allowance);
+    bench_compare_sum(options, title, (bench_caller){"raw", raw_events, &v, on_one_core},
+                      (bench_caller){"annal", our_view, &v, NULL}, allowance);
   }
   viewer_close(&v);
 }
 
-/* Ten events more for a cart, after its row was saved. */
-static void add_events(viewer *v, const char *cart) {
+/* Ten events more for a cart; answers the position of the last. */
+static int64_t add_events(viewer *v, const char *cart) {
   annal_event events[10];
   char data[160];
   snprintf(data, sizeof data, "{\"cartId\":\"%s\",\"priceAtTime\":1999,\"productId\":\"product_0001\",\"quantity\":1}", cart);
   for (int i = 0; i < 10; i++) events[i] = (annal_event){.type = "ITEM_ADDED_TO_CART", .data = data};
   annal_error error;
   bench_check(annal_save(v->handle, events, 10, NULL, NULL, &error), &error, "save");
+  return events[9].position;
 }
 
 static void save_row(viewer *v, const char *cart) {
@@ -95,24 +101,44 @@ static void save_row(viewer *v, const char *cart) {
   annal_text_free(v->handle, &view);
 }
 
+/* Carts of ten events that were made so; with ten more after the row was saved, or none. */
+static void make_carts(viewer *v, const work_store *store, const char *kind, unsigned newer) {
+  v->cart_count = VIEWS_MAX / 2;
+  for (unsigned n = 0; n < v->cart_count; n++) {
+    snprintf(v->carts[n], sizeof v->carts[n], "%s_%s_%02u_%04u", kind, store->postgres ? "pg" : "sq", newer, n);
+    v->after[n] = add_events(v, v->carts[n]);
+    save_row(v, v->carts[n]);
+    if (newer) add_events(v, v->carts[n]);
+  }
+}
+
+static void compare_rows(const bench_options *options, const work_store *store, const char *which) {
+  viewer v;
+  viewer_open(&v, options, store, NO_CACHE);
+  bench_caller raw = {"raw", raw_row_and_newer, &v, on_one_core};
+  for (unsigned newer = 0; newer <= 10; newer += 10) {
+    make_carts(&v, store, "row", newer);
+    char title[96];
+    snprintf(title, sizeof title, "%s view from a row, %u newer events, %s", which, newer, store->kind);
+    bench_compare_calls(options, title, raw, (bench_caller){"annal", our_view, &v, NULL}, 1.5, 1.2);
+  }
+  viewer_close(&v);
+}
+
+static void compare_memory(const bench_options *options, const work_store *store, const char *which) {
+  viewer v;
+  viewer_open(&v, options, store, USUAL_CACHE);
+  make_carts(&v, store, "memory", 0);
+  bench_caller raw = {"raw", raw_newer, &v, on_one_core};
+  char title[96];
+  snprintf(title, sizeof title, "%s view from memory, nothing newer, %s", which, store->kind);
+  bench_compare_calls(options, title, raw, (bench_caller){"annal", our_view, &v, NULL}, 1.2, 1.2);
+  viewer_close(&v);
+}
+
 void work_views_from_rows(const bench_options *options, bool postgres, const char *which) {
   work_store store;
   work_make(options, postgres, "append", 1, &store);
-  viewer v;
-  viewer_open(&v, options, &store);
-  v.by_row = true;
-  v.cart_count = 50;
-  for (unsigned newer = 0; newer <= 10; newer += 10) {
-    for (unsigned n = 0; n < v.cart_count; n++) {
-      snprintf(v.carts[n], sizeof v.carts[n], "row_%s_%02u_%04u", postgres ? "pg" : "sq", newer, n);
-      add_events(&v, v.carts[n]);
-      save_row(&v, v.carts[n]);
-      if (newer) add_events(&v, v.carts[n]);
-    }
-    char title[96];
-    snprintf(title, sizeof title, "%s view from a row, %u newer events, %s", which, newer, store.kind);
-    bench_compare(options, title, "us", (bench_side){"round trip", raw_turn, &v}, (bench_side){"annal", view_turn, &v},
-                  BENCH_AT_MOST, 1.5, 1.2);
-  }
-  viewer_close(&v);
+  compare_rows(options, &store, which);
+  compare_memory(options, &store, which);
 }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VIEWS = 10000, VIEWS_OF_USER = 2, EVENTS_OF_CART = 16, CARTS_A_SAVE = 50, EVENTS_A_SAVE = 800, TIMES_MAX = 4096 };
+enum { VIEWS = 10000, VIEWS_OF_USER = 2, EVENTS_OF_CART = 16, CARTS_A_SAVE = 50, EVENTS_A_SAVE = 800 };
 
 typedef struct querier {
   annal_store *handle;
@@ -57,21 +57,6 @@ static void make_views(annal_store *handle) {
 
 /* ---- Turns ------------------------------------------------------------------------------------------------------------- */
 
-/* Microseconds a query: the median of single calls. */
-static double per_call(querier *q, double seconds, size_t (*call)(querier *q, const char *user)) {
-  static double times[TIMES_MAX];
-  int count = 0;
-  for (double start = bench_now(); count < TIMES_MAX && (count < 5 || bench_now() - start < seconds); count++) {
-    char user[24];
-    user_name(q->at++ * 7919 % (VIEWS / VIEWS_OF_USER), user);
-    double before = bench_now();
-    size_t rows = call(q, q->all ? NULL : user);
-    times[count] = (bench_now() - before) * 1e6;
-    if (rows != q->rows) bench_die("%zu rows instead of %zu", rows, q->rows);
-  }
-  return bench_median(times, count);
-}
-
 static size_t raw_call(querier *q, const char *user) { return raw_query_views(q->raw, "SHOPPING_CART", user); }
 
 /* Rows are counted by what each has once. */
@@ -106,9 +91,32 @@ static size_t tables_call(querier *q, const char *user) {
   return lua_rawlen(q->L, -1);
 }
 
-static double raw_turn(void *self, double seconds) { return per_call(self, seconds, raw_call); }
-static double annal_turn(void *self, double seconds) { return per_call(self, seconds, text_call); }
-static double lua_turn(void *self, double seconds) { return per_call(self, seconds, tables_call); }
+static void check_rows(const querier *q, size_t rows) {
+  if (rows != q->rows) bench_die("%zu rows instead of %zu", rows, q->rows);
+}
+
+static void call_with_user(querier *q, size_t (*call)(querier *q, const char *user)) {
+  char user[24];
+  user_name(q->at * 7919 % (VIEWS / VIEWS_OF_USER), user);
+  check_rows(q, call(q, q->all ? NULL : user));
+}
+
+static void raw_turn(void *self) { call_with_user(self, raw_call); }
+
+/* Called after raw's, for the same user; then it is the next one's turn. */
+static void annal_turn(void *self) {
+  querier *q = self;
+  call_with_user(q, text_call);
+  q->at++;
+}
+
+static void lua_turn(void *self) {
+  querier *q = self;
+  call_with_user(q, tables_call);
+  q->at++;
+}
+
+static void on_one_core(void *self) { raw_share_core(((querier *)self)->raw); }
 
 void work_queries(const bench_options *options, bool postgres, const char *which) {
   work_store store;
@@ -123,11 +131,10 @@ void work_queries(const bench_options *options, bool postgres, const char *which
     q.all = all;
     q.rows = all ? VIEWS : VIEWS_OF_USER;
     snprintf(title, sizeof title, "%s query of %zu of %d views, %s", which, q.rows, VIEWS, store.kind);
-    bench_compare(options, title, "us", (bench_side){"raw", raw_turn, &q}, (bench_side){"annal", annal_turn, &q}, BENCH_AT_MOST,
-                  1.5, 0);
+    const bench_caller raw = {"raw", raw_turn, &q, on_one_core};
+    bench_compare_calls(options, title, raw, (bench_caller){"annal", annal_turn, &q, NULL}, 1.5, 0);
     snprintf(title, sizeof title, "%s the same as Lua tables, %s", which, store.kind);
-    bench_compare(options, title, "us", (bench_side){"raw", raw_turn, &q}, (bench_side){"Lua", lua_turn, &q}, BENCH_AT_MOST, 0,
-                  0);
+    bench_compare_calls(options, title, raw, (bench_caller){"Lua", lua_turn, &q, NULL}, 0, 0);
   }
   lua_close(q.L);
   annal_close(q.handle);

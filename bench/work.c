@@ -13,11 +13,12 @@ static int made_count;
 
 bool work_has_postgres(const bench_options *options) { return options->postgres != NULL; }
 
-annal_store *work_open(const bench_options *options, const work_store *store) {
+annal_store *work_open_cache(const bench_options *options, const work_store *store, size_t cache) {
   static const char *const declared[] = {"cartId", "productId"}, *const of_views[] = {"userId"};
   annal_options open_options = {.size = sizeof open_options,
                                 .app = options->app,
                                 .schema = store->schema,
+                                .cache = cache,
                                 .data_indexes = declared,
                                 .data_index_count = 2,
                                 .projection_indexes = of_views,
@@ -27,6 +28,8 @@ annal_store *work_open(const bench_options *options, const work_store *store) {
   bench_check(annal_open(store->location, &open_options, &handle, &error), &error, "open");
   return handle;
 }
+
+annal_store *work_open(const bench_options *options, const work_store *store) { return work_open_cache(options, store, 0); }
 
 raw_connection *work_raw(const work_store *store) { return raw_open(store->location, store->schema); }
 
@@ -56,7 +59,7 @@ void work_make(const bench_options *options, bool postgres, const char *name, un
       return;
     }
   if (made_count == MADE_MAX) bench_die("too many stores");
-  *store = (work_store){.kind = postgres ? "PostgreSQL" : "SQLite"};
+  *store = (work_store){.postgres = postgres, .kind = postgres ? "PostgreSQL" : "SQLite"};
   snprintf(store->schema, sizeof store->schema, "bench_%s", name);
   if (postgres) {
     snprintf(store->location, sizeof store->location, "%s", options->postgres);

@@ -11,6 +11,7 @@
 typedef struct work_store {
   char location[512]; /* for annal_open and raw_open */
   char schema[64];
+  bool postgres;
   const char *kind; /* "PostgreSQL" or "SQLite" */
   int64_t events;
 } work_store;
@@ -18,6 +19,7 @@ typedef struct work_store {
 bool work_has_postgres(const bench_options *options);
 void work_make(const bench_options *options, bool postgres, const char *name, unsigned tenths, work_store *store);
 annal_store *work_open(const bench_options *options, const work_store *store);
+annal_store *work_open_cache(const bench_options *options, const work_store *store, size_t cache); /* as annal_options.cache */
 raw_connection *work_raw(const work_store *store);
 
 void work_appends(const bench_options *options, bool postgres, const char *which);           /* W1–W4 */

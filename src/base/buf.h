@@ -21,7 +21,7 @@ bool buf_reserve(base_buf *buf, size_t more);                        /* room for
 void buf_add_growing(base_buf *buf, const void *bytes, size_t size); /* buf_add, where there may be no room yet */
 
 static inline void buf_add(base_buf *buf, const void *bytes, size_t size) {
-  if (buf->failed || size >= buf->capacity - buf->size) { /* an empty one has no capacity */
+  if (!buf->bytes || buf->failed || size >= buf->capacity - buf->size) {
     buf_add_growing(buf, bytes, size);
     return;
   }

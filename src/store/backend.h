@@ -68,8 +68,8 @@ typedef struct store_backend {
   int (*read_correlated)(store *s, const annal_selection *selection, const char *correlation_id, const store_reach *reach,
                          store_cursor **cursor, annal_error *error);
   /* *cursor is set where *sight is STORE_SAME. */
-  int (*read_on)(store *s, const annal_stream *streams, size_t count, const store_head_info *place,
-                 const store_reach *reach, store_sight *sight, store_cursor **cursor, annal_error *error);
+  int (*read_on)(store *s, const annal_stream *streams, size_t count, const store_head_info *place, const store_reach *reach,
+                 store_sight *sight, store_cursor **cursor, annal_error *error);
   int (*read_row)(store *s, const char *type, const char *fingerprint, const char *id, const annal_stream *streams,
                   size_t stream_count, const store_reach *reach, store_row *row, store_cursor **cursor, annal_error *error);
   /* NULL where there can be no table of the original's. */

@@ -96,6 +96,7 @@ static void add_number_text(const char *json, size_t size, base_buf *out) {
 
 int order_place_init(order_place *place, const base_env *env, const char *field, const char *json, size_t size,
                      annal_error *error) {
+  if (!json) json = "null", size = 4;
   *place = (order_place){.kind = kind_of(json)};
   buf_init(&place->number, env);
   buf_init(&place->text, env);
@@ -104,7 +105,7 @@ int order_place_init(order_place *place, const base_env *env, const char *field,
   buf_text(&place->document, "{\"");
   buf_text(&place->document, field);
   buf_text(&place->document, "\":");
-  buf_add(&place->document, json ? json : "null", json ? size : 4);
+  buf_add(&place->document, json, size);
   buf_char(&place->document, '}');
   if (place->kind == ORDER_NUMBER) add_number_text(json, size, &place->number);
   else buf_char(&place->number, '0');

@@ -103,18 +103,19 @@ static void what_is_not_true_any_more_is_dropped_once(void **unused) {
 static void its_bytes_are_bounded_and_the_least_used_go_first(void **unused) {
   (void)unused;
   enum { STATE = 1000, ROOM = 20 };
+  const size_t limit = (size_t)ROOM * (STATE + 300);
   char state[STATE + 1], id[16];
   memset(state, 'x', STATE);
   state[STATE] = 0;
   size_t bytes, entries;
-  fold_cache *cache = cache_new(&env, ROOM * (STATE + 300));
+  fold_cache *cache = cache_new(&env, limit);
   for (int i = 0; i < 1000; i++) {
     snprintf(id, sizeof id, "%d", i);
     keep(cache, key_of("P", "f", id), state, NULL, 1, "e");
     if (i > 0) assert_string_not_equal(kept(cache, key_of("P", "f", "0")), ""); /* asked for again and again */
     cache_count(cache, &bytes, &entries);
-    assert_true(bytes <= ROOM * (STATE + 300));
-    assert_true(atomic_load(&held) < ROOM * (STATE + 300) + 20000); /* and the table */
+    assert_true(bytes <= limit);
+    assert_true(atomic_load(&held) < limit + 20000); /* and the table */
   }
   assert_true(entries >= ROOM && entries <= ROOM * 13 / 10);
   for (int i = 1; i < 1000; i++) {

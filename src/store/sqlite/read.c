@@ -370,15 +370,13 @@ int sqlite_read_correlated(store *s, const annal_selection *selection, const cha
 }
 
 /* One statement, one snapshot. The head is needed only where there is a second page. */
-static int read_on(sqlite_cursor *c, sqlite_conn *conn, const store_head_info *place, int64_t bound_or_0, store_sight *sight,
-                   annal_error *error) {
-  const sqlite_question question = {.place = place, .sight = sight};
+static int read_on(sqlite_cursor *c, sqlite_conn *conn, const sqlite_question *asked, int64_t bound_or_0, annal_error *error) {
   store_head_info head;
-  c->after = place->position;
+  c->after = asked->place->position;
   c->up_to = bound_or_0 ? bound_or_0 : INT64_MAX;
-  int result = read_page(c, conn, &question, error);
+  int result = read_page(c, conn, asked, error);
   c->has_page = !result;
-  if (result || c->over || *sight != STORE_SAME) return result;
+  if (result || c->over || *asked->sight != STORE_SAME) return result;
   result = read_head(c->s, conn, &head, error);
   if (!result && head.position < c->up_to) c->up_to = head.position;
   return result;
@@ -392,7 +390,8 @@ int sqlite_read_on(store *s, const annal_stream *streams, size_t count, const st
   sqlite_conn *conn;
   int result = sqlite_take_reader(self, &conn, error);
   if (!result) {
-    result = read_on(c, conn, place, reach->up_to.position, sight, error);
+    const sqlite_question question = {.place = place, .sight = sight};
+    result = read_on(c, conn, &question, reach->up_to.position, error);
     sqlite_give_back(conn);
   }
   if (!result && *sight == STORE_SAME) result = keep_streams(c, error);
