@@ -475,6 +475,21 @@ stores.each(_ENV, "a rebuild", function(place)
     end)
   end
 
+  it("writes each row once, also where no states are kept in memory otherwise", function()
+    local store = open { cache = 0 }
+    for round = 1, 2 do
+      local events = {}
+      for i = 1, 1500 do events[i] = { type = "ADDED", data = { cartId = "c" .. i, n = round } } end
+      store:save_events(events)
+    end
+    local last
+    store:rebuild { progress = function(progress) last = progress end }
+    assert.same({ 3000, 3000, 1500 }, { last.done, last.total, last.rows })
+    local rows = query(store, { limit = 100 })
+    assert.equal(100, #rows)
+    check_rows(store, rows)
+  end)
+
   it("serves the old rows until the new ones are complete, and then all of these", function()
     local store = open()
     fill(store, 100)

@@ -33,6 +33,10 @@ static int tell(void *context, const rebuild_progress *progress) {
   return t->tell(t->context, &figures);
 }
 
+/* Bytes of states in memory while they are made: as many as the handle keeps otherwise. One that keeps none needs them here all the same,
+ * for without them each row would be written and read again for every few events. */
+static size_t budget_of(const annal_store *handle) { return handle->cache ? handle->options.cache : LIMIT_CACHE_BYTES; }
+
 int handle_rebuild(annal_store *handle, const annal_rebuild_options *options, annal_tell *tell_or_null, void *context,
                    annal_error *error) {
   if (options->jobs < 0 || options->jobs > LIMIT_JOBS)
@@ -47,7 +51,7 @@ int handle_rebuild(annal_store *handle, const annal_rebuild_options *options, an
   rebuild_options given = {.types = options->types,
                            .type_count = options->type_count,
                            .jobs = (size_t)options->jobs,
-                           .budget = handle->options.cache,
+                           .budget = budget_of(handle),
                            .lock_us = (int64_t)(handle->options.lock_timeout * 1e6),
                            .tell = tell_or_null ? tell : NULL,
                            .tell_context = &t};
