@@ -1,10 +1,15 @@
 /* What the judges share; see judge.h. */
 #include "judge.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 void judge_die(const char *format, ...) {
   va_list arguments;
@@ -34,6 +39,47 @@ void judge_add(judge_set *set, const char *id) {
   for (; *id; id++) hash = (hash ^ (unsigned char)*id) * UINT64_C(0x100000001B3);
   set->count++;
   set->sum += judge_random(&hash);
+}
+
+bool judge_may_pass(int code) { return code == 0 || code == ANNAL_UNAVAILABLE || code == ANNAL_BUSY; }
+
+void judge_write(const char *directory, const char *name, const char *text) {
+  char path[160], fresh[160];
+  mkdir(directory, 0700);
+  snprintf(path, sizeof path, "%s/%s", directory, name);
+  snprintf(fresh, sizeof fresh, "%s/.new", directory);
+  FILE *file = fopen(fresh, "w");
+  if (!file || fputs(text, file) < 0 || fclose(file) || rename(fresh, path)) judge_die("%s cannot be written", path);
+}
+
+pid_t judge_start(const char *const *arguments) {
+  pid_t child = fork();
+  if (child < 0) judge_die("no more processes");
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    execv("/proc/self/exe", (char *const *)arguments); // NOLINT(clang-diagnostic-cast-qual): they are not written to
+    _exit(127);
+  }
+  return child;
+}
+
+int judge_end_of(pid_t child) {
+  int status = -1;
+  if (waitpid(child, &status, 0) != child) judge_die("a process is lost");
+  return status;
+}
+
+void judge_kill(pid_t child) {
+  kill(child, SIGKILL);
+  judge_end_of(child);
+}
+
+void judge_work(annal_store *handle) {
+  annal_error error;
+  for (;;) {
+    int code = annal_run_once(handle, 1, &error);
+    if (!judge_may_pass(code)) judge_die("a worker was answered %s: %s", annal_code_name(code), error.message);
+  }
 }
 
 void judge_options(int count, char **arguments, const judge_option *options) {
