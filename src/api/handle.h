@@ -185,19 +185,12 @@ int handle_query(annal_store *handle, const annal_query *query, const char *id_o
 
 /* What a query of a kept projection reads. */
 typedef struct handle_kept {
-  const base_env *env;
   char served[STORE_SET_BYTES]; /* "": there is nothing to read, because there are no events */
   bool stale;                   /* it is not of the loaded code */
-  base_buf parked;              /* its parked instances: id, event id and error, each ended by a NUL, by id */
-  const char **ids;             /* where each begins */
-  size_t count;
 } handle_kept;
-/* Waits until the served set knows of `at_least` (0: for nothing), for `timeout` seconds. To be freed in any case. Errors: unavailable. */
+/* Waits until the served set knows of `at_least` (0: for nothing), for `timeout` seconds. Errors: unavailable. */
 int handle_kept_open(annal_store *handle, const script_projection *projection, int64_t at_least, double timeout,
                      handle_kept *kept, annal_error *error);
-void handle_kept_free(handle_kept *kept);
-/* Marks a row of the set. */
-void handle_kept_mark(const handle_kept *kept, store_row *row);
 
 /* annal_rebuild; `options` as handle_sized filled it. */
 int handle_rebuild(annal_store *handle, const annal_rebuild_options *options, annal_tell *tell_or_null, void *context,

@@ -131,7 +131,7 @@ static int take_row(void *context, const store_row *row) {
   store_row checked = *row;
   r->any = true;
   r->code = check_data(r, &checked);
-  if (r->kept) handle_kept_mark(r->kept, &checked);
+  if (r->kept) checked.stale |= r->kept->stale;
   return r->code ? 1 : r->each(r->context, &checked);
 }
 
@@ -150,7 +150,7 @@ static int has_set(annal_store *handle, const annal_query *given, const script_p
 /* Rows of a projection that is kept are those of the set that is served. Others have no checkpoint to wait for. */
 static int find_set(annal_store *handle, const annal_query *given, const script_projection *projection, handle_kept *kept,
                     row_reader *reader, store_query *asked, annal_error *error) {
-  *kept = (handle_kept){.env = &handle->env};
+  *kept = (handle_kept){0};
   bool has;
   int code = has_set(handle, given, projection, &has, error);
   if (code) return code;
@@ -162,7 +162,7 @@ static int find_set(annal_store *handle, const annal_query *given, const script_
   if (given->at_least < 0) return error_set(error, ANNAL_MISUSE, "at_least", "positions begin at 1");
   code = handle_kept_open(handle, projection, given->at_least, given->timeout, kept, error);
   asked->fingerprint = kept->served;
-  asked->one_set = true;
+  asked->kept_set = true;
   reader->kept = kept;
   return code;
 }
@@ -193,7 +193,6 @@ int handle_query(annal_store *handle, const annal_query *query, const char *id_o
   bool empty = reader.kept && !kept.served[0];
   if (!code && !empty) code = store_query_rows(handle->store, &asked, take_row, &reader, error);
   if (!code) code = reader.code;
-  handle_kept_free(&kept);
   buf_free(&reader.data);
   if (!code && !reader.any && app && !projection && !id_or_null) code = check_unknown_type(handle, app, &asked, error);
   script_release(app);

@@ -193,7 +193,7 @@ typedef struct store_query {
   const char *type;
   const char *fingerprint; /* the loaded code's; an id without a row of it answers with its newest other row, marked stale.
                               "" (rows saved by hand): only those */
-  bool one_set;            /* only the rows of that fingerprint */
+  bool kept_set;           /* only the rows of that fingerprint, a set that is kept, and which of its instances stand still */
   const char *id;          /* or NULL: every id */
   const annal_field *data; /* fields of the view; all must match */
   size_t data_count;

@@ -31,7 +31,7 @@ static int note_row(void *context, const store_row *row) {
 
 /* "id=data@position …" of the set's rows. */
 static const char *rows_of(fixture *f, const char *set) {
-  store_query query = {.type = "CART", .fingerprint = set, .one_set = true};
+  store_query query = {.type = "CART", .fingerprint = set, .kept_set = true};
   found[0] = 0;
   assert_ok(store_query_rows(f->store, &query, note_row, NULL, &test_error));
   return found;

@@ -200,14 +200,16 @@ static void add_part(query *q, int part, const store_sought *sought, const query
   }
 }
 
-/* Which rows a statement is to find. */
-typedef enum query_sets { ONE_SET, OWN_SET_IF_ALONE, ALL_SETS } query_sets;
+/* Which rows a statement is to find. KEPT_SET: with what stands still of it. */
+typedef enum query_sets { ONE_SET, KEPT_SET, OWN_SET_IF_ALONE, ALL_SETS } query_sets;
 
 /* The statement in `sql`, its parameters in `q`. */
 static bool build_query(pg_store *s, const store_sought *sought, query_sets sets, query *q, base_buf *sql) {
   static const char *const words[PARTS] = {"filter", "columns", "first", "order", "set_order"};
-  static const char *const files[] = {
-      [ONE_SET] = "query_set.sql", [OWN_SET_IF_ALONE] = "query_own.sql", [ALL_SETS] = "query_rows.sql"};
+  static const char *const files[] = {[ONE_SET] = "query_set.sql",
+                                      [KEPT_SET] = "query_kept.sql",
+                                      [OWN_SET_IF_ALONE] = "query_own.sql",
+                                      [ALL_SETS] = "query_rows.sql"};
   query_order order = query_order_of(&pg_dialect, sought);
   size_t starts[PARTS];
   query_bind_text(q, sought->query->type);
@@ -265,7 +267,8 @@ static int look_for_others(pg_store *s, const store_query *asked, const pg_call 
 static int find_rows(pg_store *s, const store_sought *sought, PGresult **result, annal_error *error) {
   pg_call call = pg_call_begin(s);
   bool others = false;
-  if (sought->query->one_set || sought->query->fingerprint[0] == 0) return run_query(s, sought, ONE_SET, &call, result, error);
+  if (sought->query->fingerprint[0] == 0) return run_query(s, sought, ONE_SET, &call, result, error);
+  if (sought->query->kept_set) return run_query(s, sought, KEPT_SET, &call, result, error);
   int code = run_query(s, sought, OWN_SET_IF_ALONE, &call, result, error);
   if (code) return code;
   if (PQntuples(*result) > 0) others = pg_int(*result, 0, 5) != 0;
@@ -276,7 +279,8 @@ static int find_rows(pg_store *s, const store_sought *sought, PGresult **result,
   return run_query(s, sought, ALL_SETS, &call, result, error);
 }
 
-/* The last column says whether the row is stale; where there is but one set it is false or not there. */
+/* The sixth column says whether the row is stale; where there is but one set it is false or not there. Of a set that is kept there are
+ * two instead: the event at which the instance stands still, and why; null where it does not. */
 static void get_row(const PGresult *result, int row, const store_query *asked, store_row *out) {
   *out = (store_row){.type = asked->type,
                      .id = PQgetvalue(result, row, 0),
@@ -285,7 +289,11 @@ static void get_row(const PGresult *result, int row, const store_query *asked, s
                      .position = pg_int(result, row, 2),
                      .latest_event_id = PQgetvalue(result, row, 3),
                      .updated_at = pg_time(result, row, 4),
-                     .stale = PQnfields(result) > 5 && pg_int(result, row, 5)};
+                     .stale = PQnfields(result) == 6 && pg_int(result, row, 5)};
+  if (!asked->kept_set || PQgetisnull(result, row, 5)) return;
+  out->parked_event_id = PQgetvalue(result, row, 5);
+  out->parked = PQgetvalue(result, row, 6);
+  out->stale = true;
 }
 
 /* The whole answer is taken in before the first row is handed out: a slow caller would otherwise run into the server's timeout. */

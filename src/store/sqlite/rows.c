@@ -135,14 +135,16 @@ static void add_part(query *q, const char *sql, const store_sought *sought, cons
   query_add_after(q, order, sought);
 }
 
-/* Which rows a statement is to find. */
-typedef enum query_sets { ONE_SET, OWN_SET_IF_ALONE, ALL_SETS } query_sets;
+/* Which rows a statement is to find. KEPT_SET: with what stands still of it. */
+typedef enum query_sets { ONE_SET, KEPT_SET, OWN_SET_IF_ALONE, ALL_SETS } query_sets;
 
 static void build_query(sqlite_store *s, query *q, const store_sought *sought, query_sets sets) {
+  static const int parts[] = {
+      [ONE_SET] = SQL_QUERY_ROWS, [KEPT_SET] = SQL_QUERY_KEPT, [OWN_SET_IF_ALONE] = SQL_QUERY_OWN, [ALL_SETS] = SQL_QUERY_ROWS};
   query_order order = query_order_of(&sqlite_dialect, sought);
   query_bind_text(q, sought->query->type);
   query_bind_text(q, sought->query->fingerprint);
-  add_part(q, s->sql[sets == OWN_SET_IF_ALONE ? SQL_QUERY_OWN : SQL_QUERY_ROWS], sought, &order);
+  add_part(q, s->sql[parts[sets]], sought, &order);
   if (sets == ALL_SETS) {
     query_text(q, "\nUNION ALL\n");
     add_part(q, s->sql[SQL_QUERY_STALE_ROWS], sought, &order);
@@ -160,8 +162,8 @@ typedef struct receiver {
   bool others; /* there are other sets: nothing was handed out */
 } receiver;
 
-/* The last column says whether the row is stale, or whether there are other sets. */
-static bool get_row(sqlite3_stmt *stmt, const char *type, store_row *row) {
+/* The sixth column says whether the row is stale, or whether there are other sets. */
+static bool get_row(sqlite3_stmt *stmt, query_sets sets, const char *type, store_row *row) {
   *row = (store_row){.type = type,
                      .id = (const char *)sqlite3_column_text(stmt, 0),
                      .data = (const char *)sqlite3_column_text(stmt, 1),
@@ -170,7 +172,12 @@ static bool get_row(sqlite3_stmt *stmt, const char *type, store_row *row) {
                      .latest_event_id = (const char *)sqlite3_column_text(stmt, 3),
                      .updated_at = sqlite3_column_int64(stmt, 4),
                      .stale = sqlite3_column_int(stmt, 5) != 0};
-  return row->id && row->data && row->latest_event_id;
+  bool whole = row->id && row->data && row->latest_event_id;
+  if (sets != KEPT_SET || sqlite3_column_type(stmt, 6) == SQLITE_NULL) return whole;
+  row->parked_event_id = (const char *)sqlite3_column_text(stmt, 6);
+  row->parked = (const char *)sqlite3_column_text(stmt, 7);
+  row->stale = true;
+  return whole && row->parked_event_id && row->parked;
 }
 
 static int step_query(sqlite_conn *conn, const query *q, query_sets sets, receiver *to, annal_error *error) {
@@ -179,7 +186,7 @@ static int step_query(sqlite_conn *conn, const query *q, query_sets sets, receiv
   if (result) return result;
   while ((result = sqlite_step(conn, stmt, error)) == SQLITE_ROW) {
     store_row row;
-    bool there = get_row(stmt, to->type, &row);
+    bool there = get_row(stmt, sets, to->type, &row);
     to->any = true;
     to->others = sets == OWN_SET_IF_ALONE && row.stale;
     if (there && !to->others && to->each(to->context, &row) == 0) continue;
@@ -215,7 +222,8 @@ static int look_for_others(sqlite_store *s, sqlite_conn *conn, const store_query
 
 /* Most types have one set: what others cost is paid only where there are some. All that is handed out is of one statement. */
 static int read_rows(sqlite_store *s, sqlite_conn *conn, const store_sought *sought, receiver *to, annal_error *error) {
-  if (sought->query->one_set || sought->query->fingerprint[0] == 0) return run_query(s, conn, sought, ONE_SET, to, error);
+  if (sought->query->fingerprint[0] == 0) return run_query(s, conn, sought, ONE_SET, to, error);
+  if (sought->query->kept_set) return run_query(s, conn, sought, KEPT_SET, to, error);
   int result = run_query(s, conn, sought, OWN_SET_IF_ALONE, to, error);
   if (!result && !to->any) result = look_for_others(s, conn, sought->query, &to->others, error);
   return !result && to->others ? run_query(s, conn, sought, ALL_SETS, to, error) : result;

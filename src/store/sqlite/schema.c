@@ -226,6 +226,7 @@ int sqlite_load_sql(sqlite_store *s, annal_error *error) {
                                                [SQL_POSITION_OF] = "position_of.sql",
                                                [SQL_PROBE] = "probe.sql",
                                                [SQL_PUT_META] = "put_meta.sql",
+                                               [SQL_QUERY_KEPT] = "query_kept.sql",
                                                [SQL_QUERY_OWN] = "query_own.sql",
                                                [SQL_QUERY_ROWS] = "query_rows.sql",
                                                [SQL_QUERY_STALE_ROWS] = "query_stale_rows.sql",
