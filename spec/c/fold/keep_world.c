@@ -1,0 +1,340 @@
+/* What happens to a store and its programs; see keep_world.h. */
+#include "keep_world.h"
+
+#include "fold/rebuild.h"
+#include <libpq-fe.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+/* ---- Memory that ends -------------------------------------------------------------------------------------------------- */
+
+static void *weak_allocate(void *context, void *pointer, size_t size) {
+  weak_memory *memory = context;
+  if (size == 0) {
+    free(pointer);
+    return NULL;
+  }
+  if (memory->left == 0 && memory->kills) raise(SIGKILL);
+  if (memory->left == 0) return NULL;
+  if (memory->left > 0) memory->left--;
+  return realloc(pointer, size);
+}
+
+/* ---- Opening ----------------------------------------------------------------------------------------------------------- */
+
+static annal_store *open_store(const char *location, const char *schema, const char *app, size_t cache, weak_memory *memory) {
+  static const char *const declared[] = {"id", "to", "from"};
+  annal_error error;
+  annal_store *handle;
+  annal_options options = {.size = sizeof options,
+                           .app = app,
+                           .schema = schema,
+                           .data_indexes = declared,
+                           .data_index_count = 3,
+                           .budget = 20000,
+                           .no_reload = true,
+                           .cache = cache,
+                           .allocate = memory ? weak_allocate : NULL,
+                           .allocate_context = memory};
+  expect_ok(annal_open(location, &options, &handle, &error), &error);
+  return handle;
+}
+
+static void app_path(const keep_world *w, int variant, char path[128]) { snprintf(path, 128, "%s/app%d", w->directory, variant); }
+
+static void write_apps(const keep_world *w) {
+  for (int i = 0; i < KEEP_VARIANTS; i++) {
+    char path[128], file[160], text[KEEP_APP_BYTES];
+    app_path(w, i, path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(file, sizeof file, "%s/app.lua", path);
+    FILE *out = fopen(file, "w");
+    assert_non_null(out);
+    keep_app_text(&w->apps[i], text);
+    assert_true(fputs(text, out) >= 0);
+    assert_int_equal(fclose(out), 0);
+  }
+}
+
+/* Without a cache, with room for nothing, for one or two, for some, for all. */
+static void open_program(keep_world *w, keep_program *p) {
+  static const size_t sizes[] = {1, 2, 500, 1200, 5000, 0, 0};
+  char path[128];
+  size_t size = sizes[keep_pick(sizeof sizes / sizeof *sizes)];
+  app_path(w, p->variant, path);
+  p->memory.left = -1;
+  p->store = open_store(w->location, w->schema, path, size, &p->memory);
+  w->counts.opened[size == 1 ? 0 : size ? 1 : 2]++;
+}
+
+static void close_program(keep_program *p) {
+  for (int i = 0; i < KEEP_HELD; i++) fold_close(p->held[i].fold);
+  memset(p->held, 0, sizeof p->held);
+  annal_close(p->store);
+}
+
+void keep_world_init(keep_world *w, bool on_postgres) {
+  static int number;
+  *w = (keep_world){.on_postgres = on_postgres};
+  strcpy(w->directory, "/tmp/annal-test-XXXXXX");
+  assert_non_null(mkdtemp(w->directory));
+  snprintf(w->schema, sizeof w->schema, "annal_keep_%ld_%d", (long)getpid(), ++number);
+  if (on_postgres) snprintf(w->location, sizeof w->location, "%s", getenv("ANNAL_TEST_PG"));
+  else snprintf(w->location, sizeof w->location, "%s/store.db", w->directory);
+  keep_make_apps(w->apps);
+  write_apps(w);
+  for (int i = 0; i < KEEP_VARIANTS; i++) {
+    char path[128];
+    app_path(w, i, path);
+    w->judges[i] = open_store(w->location, w->schema, path, 1, NULL);
+  }
+  for (int i = 0; i < KEEP_HANDLES; i++) {
+    w->programs[i].variant = (int)keep_pick(KEEP_VARIANTS);
+    open_program(w, &w->programs[i]);
+  }
+}
+
+static void run_on_postgres(const keep_world *w, const char *sql) {
+  char path[128];
+  PGconn *pg = PQconnectdb(w->location);
+  snprintf(path, sizeof path, "set client_min_messages = warning; set search_path = %s", w->schema);
+  PQclear(PQexec(pg, path));
+  PGresult *result = PQexec(pg, sql);
+  if (PQresultStatus(result) != PGRES_COMMAND_OK) fail_msg("%s: %s", sql, PQerrorMessage(pg));
+  PQclear(result);
+  PQfinish(pg);
+}
+
+static void run_on_sqlite(const keep_world *w, const char *sql) {
+  sqlite3 *db;
+  char *problem = NULL;
+  assert_int_equal(sqlite3_open(w->location, &db), SQLITE_OK);
+  sqlite3_busy_timeout(db, 10000);
+  if (sqlite3_exec(db, sql, NULL, NULL, &problem)) fail_msg("%s: %s", sql, problem);
+  sqlite3_close(db);
+}
+
+void keep_world_end(keep_world *w) {
+  char command[128], sql[128];
+  for (int i = 0; i < KEEP_HANDLES; i++) close_program(&w->programs[i]);
+  for (int i = 0; i < KEEP_VARIANTS; i++) annal_close(w->judges[i]);
+  snprintf(sql, sizeof sql, "drop schema %s cascade", w->schema);
+  if (w->on_postgres) run_on_postgres(w, sql);
+  snprintf(command, sizeof command, "rm -rf '%s'", w->directory);
+  assert_int_equal(system(command), 0);
+}
+
+int64_t keep_head(keep_world *w) {
+  store_head_info head;
+  annal_error error;
+  expect_ok(store_head(w->judges[0]->store, &head, &error), &error);
+  return head.position;
+}
+
+/* ---- What programs do -------------------------------------------------------------------------------------------------- */
+
+/* Script errors park; only the end of memory, and another's work, may come out. */
+static void expect_bearable(int code, const annal_error *error) {
+  if (code && code != ANNAL_UNAVAILABLE && code != ANNAL_BUSY && code != ANNAL_CONFLICT) expect_ok(code, error);
+}
+
+static bool keeps_inline(const keep_app *app) {
+  for (int i = 0; i < KEEP_PROJECTIONS; i++)
+    if (app->projections[i].kind == KEEP_INLINE) return true;
+  return false;
+}
+
+/* By one of the judges, or by a program whose memory may end. */
+static void save_some(keep_world *w, keep_program *p) {
+  annal_event events[8];
+  char data[8][96];
+  annal_error error;
+  bool by_judge = keep_pick(2);
+  int judge = (int)keep_pick(KEEP_VARIANTS), variant = by_judge ? judge : p->variant;
+  unsigned count = 1 + keep_pick(8);
+  for (unsigned i = 0; i < count; i++) {
+    events[i] = (annal_event){.data = data[i]};
+    keep_make_event(&events[i].type, data[i]);
+  }
+  int64_t before = keep_head(w);
+  int code = annal_save(by_judge ? w->judges[judge] : p->store, events, count, NULL, NULL, &error);
+  bool refused = (code == ANNAL_SCRIPT || code == ANNAL_BUDGET) && keeps_inline(&w->apps[variant]);
+  bool ended = code == ANNAL_UNAVAILABLE && !by_judge && p->memory.left == 0;
+  if (!refused && !ended) expect_ok(code, &error);
+  if (!code || !error.in_doubt) assert_int_equal(keep_head(w), code ? before : before + count);
+  w->counts.refused += refused;
+  w->counts.ended += ended;
+  w->counts.saved += !code;
+}
+
+static void work(keep_world *w, keep_program *p) {
+  annal_error error;
+  for (unsigned steps = 1 + keep_pick(3); steps > 0; steps--) {
+    int code = annal_run_once(p->store, 0, &error);
+    expect_bearable(code, &error);
+    if (code && p->memory.left != 0) expect_ok(code, &error);
+    if (code) w->counts.ended++;
+    else w->counts.worked++;
+  }
+}
+
+static int tell_some(void *context, const rebuild_progress *progress) {
+  (void)progress;
+  unsigned *left = context;
+  return *left > 0 && --*left == 0;
+}
+
+static int rebuild_some(annal_store *handle, const char *name, annal_error *error) {
+  unsigned left = keep_pick(2) ? 1 + keep_pick(6) : 0;
+  script_app *app = handle_app(handle);
+  fold_context context = handle_context(handle, app);
+  rebuild_options options = {.types = &name,
+                             .type_count = keep_pick(3) ? 1 : 0,
+                             .jobs = keep_pick(3),
+                             .budget = keep_pick(2) ? 1500 : 1 << 20,
+                             .lock_us = 100000,
+                             .chunk_events = 1 + keep_pick(20),
+                             .tell = tell_some,
+                             .tell_context = &left};
+  int code = fold_rebuild(&context, &options, error);
+  script_release(app);
+  return code;
+}
+
+static void rebuild(keep_world *w, keep_program *p) {
+  annal_error error;
+  int code = rebuild_some(p->store, w->apps[p->variant].projections[keep_pick(KEEP_PROJECTIONS)].name, &error);
+  expect_bearable(code, &error);
+  if (code) w->counts.ended++;
+  else w->counts.rebuilt++;
+}
+
+static void save_row(keep_world *w, keep_program *p) {
+  char id[8];
+  annal_error error;
+  annal_text view;
+  annal_view_options options = {.size = sizeof options, .save = true};
+  const keep_projection *projection = &w->apps[p->variant].projections[keep_pick(KEEP_PROJECTIONS)];
+  keep_pick_id(projection, id);
+  int code = annal_view(p->store, projection->name, id, &options, &view, &error);
+  if (!code) annal_text_free(p->store, &view);
+}
+
+static void hold(keep_world *w, keep_program *p) {
+  char id[8];
+  annal_error error;
+  keep_held *held = &p->held[keep_pick(KEEP_HELD)];
+  fold_close(held->fold);
+  *held = (keep_held){.variant = p->variant, .projection = &w->apps[p->variant].projections[keep_pick(KEEP_PROJECTIONS)]};
+  keep_pick_id(held->projection, id);
+  p->memory.left = -1;
+  expect_ok(handle_projection(p->store, held->projection->name, id, keep_pick(2), &held->fold, &error), &error);
+}
+
+void keep_load(keep_world *w, int program, int variant) {
+  char path[128];
+  annal_error error;
+  keep_program *p = &w->programs[program];
+  p->variant = variant;
+  app_path(w, variant, path);
+  int code = annal_load(p->store, path, &error);
+  expect_bearable(code, &error);
+  w->counts.loaded++;
+  if (!code) return;
+  p->memory.left = -1; /* then the scripts that were loaded before are in force: which does not matter, but it must be known */
+  expect_ok(annal_load(p->store, path, &error), &error);
+}
+
+/* ---- Crashes ----------------------------------------------------------------------------------------------------------- */
+
+int keep_crash(char **arguments) {
+  annal_error error;
+  weak_memory memory = {.left = -1, .kills = true};
+  keep_seed(strtoull(arguments[3], NULL, 10));
+  annal_store *handle = open_store(arguments[0], arguments[1], arguments[2], 0, &memory);
+  memory.left = (long)keep_pick(keep_pick(2) ? 300 : 5000);
+  bool rebuilds = keep_pick(3) == 0, saves = keep_pick(3) == 0;
+  for (int i = 0; i < 3; i++) {
+    char data[96];
+    annal_event event = {.data = data};
+    keep_make_event(&event.type, data);
+    if (saves) annal_save(handle, &event, 1, NULL, NULL, &error);
+    else if (rebuilds) rebuild_some(handle, "P0", &error);
+    else annal_run_once(handle, 0, &error);
+  }
+  memory.left = -1;
+  annal_close(handle);
+  return 0;
+}
+
+/* Another process works as the program does, and is killed at some allocation. */
+static void crash(keep_world *w, const keep_program *p) {
+  char path[128], seed[32];
+  app_path(w, p->variant, path);
+  snprintf(seed, sizeof seed, "%u", keep_pick(1000000000));
+  const char *arguments[] = {"test_fold_keep", "crash", w->location, w->schema, path, seed, NULL};
+  pid_t child = fork();
+  if (child == 0) {
+    execv("/proc/self/exe", (char *const *)arguments); // NOLINT(clang-diagnostic-cast-qual): they are not written to
+    _exit(127);
+  }
+  int status;
+  assert_int_equal(waitpid(child, &status, 0), child);
+  bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  if (!killed && status) fail_msg("the other process ended with status %d", status);
+  w->counts.crashed += killed;
+}
+
+/* ---- Restores ---------------------------------------------------------------------------------------------------------- */
+
+/* The whole database as of one moment, while programs have it open. */
+static void copy_file(const char *from, const char *to) {
+  sqlite3 *source, *target;
+  assert_int_equal(sqlite3_open(from, &source), SQLITE_OK);
+  assert_int_equal(sqlite3_open(to, &target), SQLITE_OK);
+  sqlite3_busy_timeout(target, 10000);
+  sqlite3_backup *backup = sqlite3_backup_init(target, "main", source, "main");
+  assert_non_null(backup);
+  assert_int_equal(sqlite3_backup_step(backup, -1), SQLITE_DONE);
+  assert_int_equal(sqlite3_backup_finish(backup), SQLITE_OK);
+  sqlite3_close(source);
+  sqlite3_close(target);
+}
+
+/* SQLite: a snapshot, and back to it later. And on both the newest events become others than they were, as after a failover. */
+static void restore(keep_world *w) {
+  char snapshot[128], sql[160];
+  int64_t head = keep_head(w);
+  snprintf(snapshot, sizeof snapshot, "%s/snapshot.db", w->directory);
+  if (!w->on_postgres && keep_pick(2)) {
+    if (w->has_snapshot && keep_pick(2)) copy_file(snapshot, w->location);
+    else copy_file(w->location, snapshot);
+    w->has_snapshot = true;
+  } else if (head >= 3) {
+    snprintf(sql, sizeof sql, "update events set id = id || 'r' where position > %lld", (long long)head - 1 - keep_pick(2));
+    if (w->on_postgres) run_on_postgres(w, sql);
+    else run_on_sqlite(w, sql);
+  }
+  w->counts.restored++;
+}
+
+/* ---- All of it --------------------------------------------------------------------------------------------------------- */
+
+void keep_happen(keep_world *w) {
+  int number = (int)keep_pick(KEEP_HANDLES);
+  keep_program *p = &w->programs[number];
+  unsigned what = keep_pick(25);
+  p->memory.left = keep_pick(4) == 0 ? (long)keep_pick(3000) : -1;
+  if (what < 8) save_some(w, p);
+  else if (what < 14) work(w, p);
+  else if (what < 16) rebuild(w, p);
+  else if (what < 18) save_row(w, p);
+  else if (what < 20) keep_load(w, number, (int)keep_pick(KEEP_VARIANTS));
+  else if (what < 21) restore(w);
+  else if (what < 22) crash(w, p);
+  else if (what < 24) hold(w, p);
+  p->memory.left = -1;
+  if (what < 24) return;
+  close_program(p);
+  open_program(w, p);
+}
