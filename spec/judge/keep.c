@@ -1,7 +1,8 @@
 /* judge_keep --store LOCATION [--schema NAME] [--kills N] [--events N] [--carts N] [--side SECONDS] [--within SECONDS]
  *
  * Holds what is kept in the background to its word. All the time writers save, and readers look at every row of two projections: the
- * rows have to be by one generation of scripts, and there has to be one event up to which all of them are the fold of the log.
+ * rows have to be by one generation of scripts, there has to be one event up to which all of them are the fold of the log, and that must not
+ * lie far before the one that was seen last.
  *
  * Workers: two of them, of which one is killed with -9 at random moments, N times; meanwhile the other has to go on within SECONDS
  * (5). One instance's handler fails; it stands still, and goes on when the scripts were mended, without a restart of the workers.
@@ -23,6 +24,7 @@
 #include <unistd.h>
 
 enum { READERS = 2, WRITERS = 2, POISON = 13, EVENTS_A_CART = 20, CHUNKS = 80 };
+enum { STEP_BACK = 5000 }; /* events that were saved while a piece of a set, or the rest of a rebuild, was on its way */
 
 typedef struct setting {
   const char *location, *schema, *role, *app, *directory;
@@ -137,11 +139,19 @@ static void end(int signal) {
   ended = 1;
 }
 
+static int64_t newest_of(const look *l) {
+  int64_t newest = 0;
+  for (size_t i = 0; i < l->count; i++)
+    if (l->rows[i].position > newest) newest = l->rows[i].position;
+  return newest;
+}
+
 static int be_reader(const setting *s) {
   static log_copy log;
   static look l;
   uint64_t looks = 0, violations = 0;
   bool served[2] = {false, false};
+  int64_t newest[2] = {0, 0};
   annal_store *handle = open_store(s, s->app);
   signal(SIGTERM, end);
   while (!ended && violations < 10) {
@@ -151,6 +161,9 @@ static int be_reader(const setting *s) {
     violations += keep_judge(&l, &log, which);
     if (served[which] && l.count == 0) violations += keep_complain(keep_names[which], &(keep_row){0}, "no rows");
     served[which] |= l.count > 0;
+    int64_t before = newest[which];
+    newest[which] = newest_of(&l);
+    if (newest[which] + STEP_BACK < before) violations += keep_complain(keep_names[which], &l.rows[0], "long ago");
     usleep(5000);
   }
   annal_close(handle);

@@ -1,9 +1,9 @@
-/* judge_poison --store LOCATION [--schema NAME] [--events N] [--instances N]
+/* judge_poison --store LOCATION [--schema NAME] [--events N] [--instances N] [--within SECONDS]
  *
  * One instance among many whose handler fails. Workers keep two projections of so many instances, one of them with a pinned version,
  * while events are saved; somewhere among these is one that no handler bears. The rows of all other instances have to come to the
  * newest event, and go on from there; that of the one has to stand as of the event before, and say why. Then the scripts are mended:
- * the same processes have to bring all of them up to date.
+ * the same processes have to bring all of them up to date. Each within SECONDS (60) after the last save.
  *
  * Prints a line of counts; exits 0 when all is well, 1 with violations. */
 #include "judge.h"
@@ -20,7 +20,7 @@ static const char *const names[] = {"PLAIN", "PINNED"};
 
 typedef struct setting {
   const char *location, *schema, *role, *app;
-  double events, instances, unused_seconds;
+  double events, instances, within, unused_seconds;
 } setting;
 
 /* What the referee has saved of an instance. */
@@ -161,10 +161,11 @@ static bool is_current(referee *r, size_t which, double seconds) {
 
 /* Seconds until it is so, of both projections, while `more` events are saved. */
 static double wait_until_current(referee *r, size_t more) {
-  double began = judge_now(), until = began + 600;
+  double began = judge_now();
   save_many(r, more);
+  double until = judge_now() + r->s->within;
   for (size_t which = 0; which < 2; which++) {
-    while (!is_current(r, which, 5) && judge_now() < until) {
+    while (!is_current(r, which, 1) && judge_now() < until) {
       check_workers(r);
       usleep(20000);
     }
@@ -219,12 +220,13 @@ static int referee_all(const setting *s) {
 }
 
 int main(int count, char **arguments) {
-  setting s = {.schema = "judge", .events = 20000, .instances = 500};
+  setting s = {.schema = "judge", .events = 20000, .instances = 500, .within = 60};
   judge_options(count, arguments,
                 (judge_option[]){{"--store", &s.location, NULL, NULL},
                                  {"--schema", &s.schema, NULL, NULL},
                                  {"--events", NULL, &s.events, NULL},
                                  {"--instances", NULL, &s.instances, NULL},
+                                 {"--within", NULL, &s.within, NULL},
                                  {"--seconds", NULL, &s.unused_seconds, NULL},
                                  {"--role", &s.role, NULL, NULL},
                                  {"--app", &s.app, NULL, NULL},

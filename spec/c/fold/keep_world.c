@@ -17,6 +17,7 @@ static void *weak_allocate(void *context, void *pointer, size_t size) {
   if (memory->left == 0 && memory->kills) raise(SIGKILL);
   if (memory->left == 0) return NULL;
   if (memory->left > 0) memory->left--;
+  memory->made++;
   return realloc(pointer, size);
 }
 
@@ -170,7 +171,10 @@ static void save_some(keep_world *w, keep_program *p) {
 static void work(keep_world *w, keep_program *p) {
   annal_error error;
   for (unsigned steps = 1 + keep_pick(3); steps > 0; steps--) {
-    int code = annal_run_once(p->store, 0, &error);
+    bool done = false;
+    long before = p->memory.made;
+    int code = handle_run_once(p->store, 0, &done, &error);
+    if (!code && done) p->usual = p->memory.made - before;
     expect_bearable(code, &error);
     if (code && p->memory.left != 0) expect_ok(code, &error);
     if (code) w->counts.ended++;
@@ -247,12 +251,28 @@ void keep_load(keep_world *w, int program, int variant) {
 
 /* ---- Crashes ----------------------------------------------------------------------------------------------------------- */
 
+/* How often SQLite may still write before the process is killed. One process has one such number: the calls have no context. */
+static unsigned writes_left;
+
+static ssize_t write_or_die(int file, const void *bytes, size_t size, off_t offset) {
+  if (writes_left-- == 0) raise(SIGKILL);
+  return pwrite(file, bytes, size, offset);
+}
+
+static void die_writing(unsigned writes) {
+  sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+  writes_left = writes;
+  assert_int_equal(vfs->xSetSystemCall(vfs, "pwrite", (sqlite3_syscall_ptr)write_or_die), SQLITE_OK);
+  assert_int_equal(vfs->xSetSystemCall(vfs, "pwrite64", (sqlite3_syscall_ptr)write_or_die), SQLITE_OK);
+}
+
 int keep_crash(char **arguments) {
   annal_error error;
   weak_memory memory = {.left = -1, .kills = true};
   keep_seed(strtoull(arguments[3], NULL, 10));
   annal_store *handle = open_store(arguments[0], arguments[1], arguments[2], 0, &memory);
-  memory.left = (long)keep_pick(keep_pick(2) ? 300 : 5000);
+  if (keep_pick(2)) die_writing(keep_pick(40));
+  else memory.left = (long)keep_pick(keep_pick(2) ? 300 : 3000);
   bool rebuilds = keep_pick(3) == 0, saves = keep_pick(3) == 0;
   for (int i = 0; i < 3; i++) {
     char data[96];
@@ -267,7 +287,7 @@ int keep_crash(char **arguments) {
   return 0;
 }
 
-/* Another process works as the program does, and is killed at some allocation. */
+/* Another process works as the program does, and is killed at some allocation, or somewhere in what SQLite writes. */
 static void crash(keep_world *w, const keep_program *p) {
   char path[128], seed[32];
   app_path(w, p->variant, path);
@@ -301,9 +321,10 @@ static void copy_file(const char *from, const char *to) {
   sqlite3_close(target);
 }
 
-/* SQLite: a snapshot, and back to it later. And on both the newest events become others than they were, as after a failover. */
+/* SQLite: a snapshot, and back to it later. And on both the newest events become others than they were, as after a failover: at the same
+ * positions, for the same instances. */
 static void restore(keep_world *w) {
-  char snapshot[128], sql[160];
+  char snapshot[128], sql[256];
   int64_t head = keep_head(w);
   snprintf(snapshot, sizeof snapshot, "%s/snapshot.db", w->directory);
   if (!w->on_postgres && keep_pick(2)) {
@@ -311,7 +332,9 @@ static void restore(keep_world *w) {
     else copy_file(w->location, snapshot);
     w->has_snapshot = true;
   } else if (head >= 3) {
-    snprintf(sql, sizeof sql, "update events set id = id || 'r' where position > %lld", (long long)head - 1 - keep_pick(2));
+    snprintf(sql, sizeof sql, "update events set id = id || 'r', data = %s where position > %lld",
+             w->on_postgres ? "replace(data::text, '\"n\":', '\"n\":1')::json" : "replace(data, '\"n\":', '\"n\":1')",
+             (long long)head - 1 - keep_pick(2));
     if (w->on_postgres) run_on_postgres(w, sql);
     else run_on_sqlite(w, sql);
   }
@@ -324,7 +347,7 @@ void keep_happen(keep_world *w) {
   int number = (int)keep_pick(KEEP_HANDLES);
   keep_program *p = &w->programs[number];
   unsigned what = keep_pick(25);
-  p->memory.left = keep_pick(4) == 0 ? (long)keep_pick(3000) : -1;
+  p->memory.left = keep_pick(4) == 0 ? (long)keep_pick(keep_pick(2) ? (unsigned)p->usual + 20 : 3000) : -1;
   if (what < 8) save_some(w, p);
   else if (what < 14) work(w, p);
   else if (what < 16) rebuild(w, p);

@@ -17,6 +17,7 @@ typedef struct keep_counts {
 
 /* Lets allocations fail from a certain one on. */
 typedef struct weak_memory {
+  long made;  /* allocations so far */
   long left;  /* allocations that succeed; negative: all */
   bool kills; /* the process is killed instead */
 } weak_memory;
@@ -32,6 +33,7 @@ typedef struct keep_program {
   annal_store *store;
   int variant; /* of the app, that is loaded */
   weak_memory memory;
+  long usual; /* allocations of a step of work, so that memory ends anywhere in one */
   keep_held held[KEEP_HELD];
 } keep_program;
 

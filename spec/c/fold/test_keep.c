@@ -150,12 +150,18 @@ static void fail_row(const char *name, const char *id, const found_row *row, con
            (long long)checkpoint, wanted->text, (long long)wanted->at, annal_code_name(wanted->code));
 }
 
+/* Whether its event is still the one that it was made up to. Where it is not, after a restore, nobody continues it. */
+static bool is_sound(const found_row *row) {
+  return row->position <= (int64_t)event_count && strcmp(events[row->position - 1].id, row->event_id) == 0;
+}
+
 /* The row of a set by these scripts that has come to `checkpoint`. One that is ahead of it, as one that was saved, is the fold up to
  * its own event. One that is behind stands still, and its fold fails. */
 static void check_row(keep_world *w, int variant, const char *name, const char *id, const found_row *row, int64_t checkpoint,
                       int step) {
   folded wanted, own;
   bool ahead = row->there && row->position > checkpoint;
+  if (ahead && !is_sound(row)) return;
   fold_list(w, variant, name, id, ahead ? row->position : checkpoint, &wanted);
   met.rows += row->there;
   met.parked += row->is_parked;
@@ -173,12 +179,10 @@ static void check_row(keep_world *w, int variant, const char *name, const char *
   if (!right) fail_row(name, id, row, &wanted, checkpoint, step);
 }
 
-/* Rows that are kept inline where no worker has been: as far as saves by these scripts have come. A row whose event is another by now is
- * of a log that is no more, and nobody continues it. */
+/* Rows that are kept inline where no worker has been: as far as saves by these scripts have come. */
 static void check_unserved(keep_world *w, int variant, const char *name, const char *id, const found_row *row, int step) {
   folded wanted;
-  if (!row->there || row->stale || row->position > (int64_t)event_count) return;
-  if (strcmp(events[row->position - 1].id, row->event_id) != 0) return;
+  if (!row->there || row->stale || !is_sound(row)) return;
   fold_list(w, variant, name, id, row->position, &wanted);
   if (wanted.code || wanted.at != row->position || strcmp(wanted.text, row->data) != 0)
     fail_row(name, id, row, &wanted, row->position, step);
