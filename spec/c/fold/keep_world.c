@@ -8,6 +8,13 @@
 
 /* ---- Memory that ends -------------------------------------------------------------------------------------------------- */
 
+/* Somewhere in a step of work that takes so many allocations; often towards its end, where things are written. */
+static long pick_end(long usual) {
+  if (keep_pick(4) == 0) return (long)keep_pick(3000);
+  unsigned steps = (unsigned)usual + 20;
+  return (long)(keep_pick(2) ? keep_pick(steps) : steps - keep_pick(steps / 3));
+}
+
 static void *weak_allocate(void *context, void *pointer, size_t size) {
   weak_memory *memory = context;
   if (size == 0) {
@@ -271,8 +278,9 @@ int keep_crash(char **arguments) {
   weak_memory memory = {.left = -1, .kills = true};
   keep_seed(strtoull(arguments[3], NULL, 10));
   annal_store *handle = open_store(arguments[0], arguments[1], arguments[2], 0, &memory);
-  if (keep_pick(2)) die_writing(keep_pick(40));
-  else memory.left = (long)keep_pick(keep_pick(2) ? 300 : 3000);
+  bool on_file = arguments[0][0] == '/';
+  if (on_file && keep_pick(2)) die_writing(keep_pick(40));
+  else memory.left = pick_end(atol(arguments[4]));
   bool rebuilds = keep_pick(3) == 0, saves = keep_pick(3) == 0;
   for (int i = 0; i < 3; i++) {
     char data[96];
@@ -289,10 +297,11 @@ int keep_crash(char **arguments) {
 
 /* Another process works as the program does, and is killed at some allocation, or somewhere in what SQLite writes. */
 static void crash(keep_world *w, const keep_program *p) {
-  char path[128], seed[32];
+  char path[128], seed[32], usual[32];
   app_path(w, p->variant, path);
   snprintf(seed, sizeof seed, "%u", keep_pick(1000000000));
-  const char *arguments[] = {"test_fold_keep", "crash", w->location, w->schema, path, seed, NULL};
+  snprintf(usual, sizeof usual, "%ld", p->usual);
+  const char *arguments[] = {"test_fold_keep", "crash", w->location, w->schema, path, seed, usual, NULL};
   pid_t child = fork();
   if (child == 0) {
     execv("/proc/self/exe", (char *const *)arguments); // NOLINT(clang-diagnostic-cast-qual): they are not written to
@@ -343,21 +352,23 @@ static void restore(keep_world *w) {
 
 /* ---- All of it --------------------------------------------------------------------------------------------------------- */
 
-void keep_happen(keep_world *w) {
+bool keep_happen(keep_world *w) {
   int number = (int)keep_pick(KEEP_HANDLES);
   keep_program *p = &w->programs[number];
-  unsigned what = keep_pick(25);
-  p->memory.left = keep_pick(4) == 0 ? (long)keep_pick(keep_pick(2) ? (unsigned)p->usual + 20 : 3000) : -1;
+  unsigned what = keep_pick(27);
+  p->memory.left = keep_pick(4) == 0 ? pick_end(p->usual) : -1;
   if (what < 8) save_some(w, p);
   else if (what < 14) work(w, p);
   else if (what < 16) rebuild(w, p);
   else if (what < 18) save_row(w, p);
   else if (what < 20) keep_load(w, number, (int)keep_pick(KEEP_VARIANTS));
-  else if (what < 21) restore(w);
-  else if (what < 22) crash(w, p);
-  else if (what < 24) hold(w, p);
+  else if (what < 22) restore(w);
+  else if (what < 24) crash(w, p);
+  else if (what < 26) hold(w, p);
   p->memory.left = -1;
-  if (what < 24) return;
-  close_program(p);
-  open_program(w, p);
+  if (what == 26) {
+    close_program(p);
+    open_program(w, p);
+  }
+  return what >= 20 && what < 24;
 }

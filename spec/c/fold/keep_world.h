@@ -50,7 +50,8 @@ typedef struct keep_world {
 
 void keep_world_init(keep_world *w, bool on_postgres);
 void keep_world_end(keep_world *w);
-void keep_happen(keep_world *w);
+/* Whether it is something after which everything is to be looked at. */
+bool keep_happen(keep_world *w);
 void keep_load(keep_world *w, int program, int variant);
 int64_t keep_head(keep_world *w);
 
