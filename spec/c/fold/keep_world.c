@@ -356,7 +356,7 @@ bool keep_happen(keep_world *w) {
   int number = (int)keep_pick(KEEP_HANDLES);
   keep_program *p = &w->programs[number];
   unsigned what = keep_pick(27);
-  p->memory.left = keep_pick(4) == 0 ? pick_end(p->usual) : -1;
+  p->memory.left = keep_pick(3) == 0 ? pick_end(p->usual) : -1;
   if (what < 8) save_some(w, p);
   else if (what < 14) work(w, p);
   else if (what < 16) rebuild(w, p);

@@ -6,7 +6,7 @@
  * position are folded in one go, with no row, no state, no page in between. */
 #include "keep_world.h"
 
-enum { TRIALS = 14, STEPS = 60, LOG_MAX = 1024 };
+enum { TRIALS = 10, SERVER_TRIALS = 7, STEPS = 90, LOG_MAX = 1024 };
 
 /* How often what was looked at, so that a test that looks at nothing is noticed. */
 static struct {
@@ -167,9 +167,10 @@ static void check_row(keep_world *w, int variant, const char *name, const char *
   met.parked += row->is_parked;
   met.ahead += ahead;
   if (wanted.code && !ahead) {
-    /* It is parked, as of some moment before, or it has no row at all. */
-    if (row->there) fold_list(w, variant, name, id, row->position, &own);
-    if (row->there && (!row->is_parked || own.code || own.at != row->position || strcmp(own.text, row->data) != 0))
+    /* It is parked, as of some moment before, or it has no row at all. One from before a restore stays until it can be made anew. */
+    if (!row->there || (row->is_parked && !is_sound(row))) return;
+    fold_list(w, variant, name, id, row->position, &own);
+    if (!row->is_parked || own.code || own.at != row->position || strcmp(own.text, row->data) != 0)
       fail_row(name, id, row, &wanted, checkpoint, step);
     return;
   }
@@ -288,7 +289,7 @@ static void rows_are_the_fold_whatever_happens_on_a_server(void **unused) {
     print_message("SKIPPED: this was NOT tested on PostgreSQL: ANNAL_TEST_PG names no server\n");
     return;
   }
-  try_many(true, TRIALS / 2);
+  try_many(true, SERVER_TRIALS);
 }
 
 int main(int count, char **arguments) {
