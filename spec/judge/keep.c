@@ -9,7 +9,7 @@
  * Generations: two workers with different scripts, killed and started likewise. Left alone for `--side` seconds, the later one's rows
  * are served, nothing goes to and fro, and each program's views are right by its own scripts.
  * Rebuild: of so many carts, by yet other scripts, killed at nine tenths and at random moments; it has to go on about where it was. Then
- * once more, while rows by the same scripts are served.
+ * again and again, while rows by the same scripts are served.
  *
  * Prints a line of counts; exits 0 when all is well, 1 with violations. Other roles of the program are its own (see `roles`). */
 #include "keep.h"
@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { READERS = 2, WRITERS = 2, POISON = 13, EVENTS_A_CART = 20, CHUNKS = 80 };
+enum { READERS = 2, WRITERS = 2, POISON = 13, EVENTS_A_CART = 20, CHUNKS = 80, ROUNDS = 4 };
 enum { STEP_BACK = 5000 }; /* events that were saved while a piece of a set, or the rest of a rebuild, was on its way */
 
 typedef struct setting {
@@ -164,7 +164,7 @@ static int be_reader(const setting *s) {
     int64_t before = newest[which];
     newest[which] = newest_of(&l);
     if (newest[which] + STEP_BACK < before) violations += keep_complain(keep_names[which], &l.rows[0], "long ago");
-    usleep(5000);
+    usleep(1000);
   }
   annal_close(handle);
   char path[160];
@@ -396,7 +396,7 @@ static void judge_rebuild(referee *r) {
   for (more = more > least ? more : least; more > 0; more -= 1000) save_batch(r->handle, &seed, (uint64_t)r->s->carts, 1000);
   int64_t stored = head_now(r);
   r->chunk = (unsigned)(stored / CHUNKS);
-  for (int round = 0; round < 2 && !r->violations; round++) { /* the second time rows by the same scripts are served */
+  for (int round = 0; round < ROUNDS && !r->violations; round++) { /* from the second on rows by the same scripts are served */
     rebuild_and_kill(r);
     keep_look(r->handle, 0, stored, &l);
     keep_read_on(&r->log, r->handle);

@@ -2,6 +2,7 @@
 #include "keep_world.h"
 
 #include "fold/rebuild.h"
+#include <errno.h>
 #include <libpq-fe.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -26,6 +27,39 @@ static void *weak_allocate(void *context, void *pointer, size_t size) {
   if (memory->left > 0) memory->left--;
   memory->made++;
   return realloc(pointer, size);
+}
+
+/* ---- A disk that is full, or takes the process along ------------------------------------------------------------------- */
+
+/* How often SQLite may still write; negative: as it likes. One process has one such disk: the calls have no context. */
+static struct {
+  long left;
+  bool kills;
+} disk = {.left = -1};
+
+static ssize_t write_if_possible(int file, const void *bytes, size_t size, off_t offset) {
+  if (disk.left == 0 && disk.kills) raise(SIGKILL);
+  if (disk.left == 0) {
+    errno = ENOSPC;
+    return -1;
+  }
+  if (disk.left > 0) disk.left--;
+  return pwrite(file, bytes, size, offset);
+}
+
+/* Before anything is opened. */
+static void watch_disk(void) {
+  sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+  assert_int_equal(vfs->xSetSystemCall(vfs, "pwrite", (sqlite3_syscall_ptr)write_if_possible), SQLITE_OK);
+  assert_int_equal(vfs->xSetSystemCall(vfs, "pwrite64", (sqlite3_syscall_ptr)write_if_possible), SQLITE_OK);
+}
+
+/* Whether one of the two has ended. */
+static bool has_ended(const keep_program *p) { return p->memory.left == 0 || disk.left == 0; }
+
+static void lift_limits(keep_program *p) {
+  p->memory.left = -1;
+  disk.left = -1;
 }
 
 /* ---- Opening ----------------------------------------------------------------------------------------------------------- */
@@ -70,7 +104,7 @@ static void open_program(keep_world *w, keep_program *p) {
   char path[128];
   size_t size = sizes[keep_pick(sizeof sizes / sizeof *sizes)];
   app_path(w, p->variant, path);
-  p->memory.left = -1;
+  lift_limits(p);
   p->store = open_store(w->location, w->schema, path, size, &p->memory);
   w->counts.opened[size == 1 ? 0 : size ? 1 : 2]++;
 }
@@ -84,6 +118,7 @@ static void close_program(keep_program *p) {
 void keep_world_init(keep_world *w, bool on_postgres) {
   static int number;
   *w = (keep_world){.on_postgres = on_postgres};
+  watch_disk();
   strcpy(w->directory, "/tmp/annal-test-XXXXXX");
   assert_non_null(mkdtemp(w->directory));
   snprintf(w->schema, sizeof w->schema, "annal_keep_%ld_%d", (long)getpid(), ++number);
@@ -167,7 +202,7 @@ static void save_some(keep_world *w, keep_program *p) {
   int64_t before = keep_head(w);
   int code = annal_save(by_judge ? w->judges[judge] : p->store, events, count, NULL, NULL, &error);
   bool refused = (code == ANNAL_SCRIPT || code == ANNAL_BUDGET) && keeps_inline(&w->apps[variant]);
-  bool ended = code == ANNAL_UNAVAILABLE && !by_judge && p->memory.left == 0;
+  bool ended = code == ANNAL_UNAVAILABLE && has_ended(p);
   if (!refused && !ended) expect_ok(code, &error);
   if (!code || !error.in_doubt) assert_int_equal(keep_head(w), code ? before : before + count);
   w->counts.refused += refused;
@@ -183,7 +218,7 @@ static void work(keep_world *w, keep_program *p) {
     int code = handle_run_once(p->store, 0, &done, &error);
     if (!code && done) p->usual = p->memory.made - before;
     expect_bearable(code, &error);
-    if (code && p->memory.left != 0) expect_ok(code, &error);
+    if (code && !has_ended(p)) expect_ok(code, &error);
     if (code) w->counts.ended++;
     else w->counts.worked++;
   }
@@ -238,7 +273,7 @@ static void hold(keep_world *w, keep_program *p) {
   fold_close(held->fold);
   *held = (keep_held){.variant = p->variant, .projection = &w->apps[p->variant].projections[keep_pick(KEEP_PROJECTIONS)]};
   keep_pick_id(held->projection, id);
-  p->memory.left = -1;
+  lift_limits(p);
   expect_ok(handle_projection(p->store, held->projection->name, id, keep_pick(2), &held->fold, &error), &error);
 }
 
@@ -252,34 +287,21 @@ void keep_load(keep_world *w, int program, int variant) {
   expect_bearable(code, &error);
   w->counts.loaded++;
   if (!code) return;
-  p->memory.left = -1; /* then the scripts that were loaded before are in force: which does not matter, but it must be known */
+  lift_limits(p); /* then the scripts that were loaded before are in force: which does not matter, but it must be known */
   expect_ok(annal_load(p->store, path, &error), &error);
 }
 
 /* ---- Crashes ----------------------------------------------------------------------------------------------------------- */
 
-/* How often SQLite may still write before the process is killed. One process has one such number: the calls have no context. */
-static unsigned writes_left;
-
-static ssize_t write_or_die(int file, const void *bytes, size_t size, off_t offset) {
-  if (writes_left-- == 0) raise(SIGKILL);
-  return pwrite(file, bytes, size, offset);
-}
-
-static void die_writing(unsigned writes) {
-  sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
-  writes_left = writes;
-  assert_int_equal(vfs->xSetSystemCall(vfs, "pwrite", (sqlite3_syscall_ptr)write_or_die), SQLITE_OK);
-  assert_int_equal(vfs->xSetSystemCall(vfs, "pwrite64", (sqlite3_syscall_ptr)write_or_die), SQLITE_OK);
-}
-
 int keep_crash(char **arguments) {
   annal_error error;
   weak_memory memory = {.left = -1, .kills = true};
   keep_seed(strtoull(arguments[3], NULL, 10));
+  watch_disk();
+  disk.kills = true;
   annal_store *handle = open_store(arguments[0], arguments[1], arguments[2], 0, &memory);
   bool on_file = arguments[0][0] == '/';
-  if (on_file && keep_pick(2)) die_writing(keep_pick(40));
+  if (on_file && keep_pick(4)) disk.left = (long)keep_pick(40);
   else memory.left = pick_end(atol(arguments[4]));
   bool rebuilds = keep_pick(3) == 0, saves = keep_pick(3) == 0;
   for (int i = 0; i < 3; i++) {
@@ -290,12 +312,12 @@ int keep_crash(char **arguments) {
     else if (rebuilds) rebuild_some(handle, "P0", &error);
     else annal_run_once(handle, 0, &error);
   }
-  memory.left = -1;
+  memory.left = disk.left = -1;
   annal_close(handle);
   return 0;
 }
 
-/* Another process works as the program does, and is killed at some allocation, or somewhere in what SQLite writes. */
+/* Another process works as the program does, and is killed at some allocation, or at one of the writes of SQLite. */
 static void crash(keep_world *w, const keep_program *p) {
   char path[128], seed[32], usual[32];
   app_path(w, p->variant, path);
@@ -356,7 +378,10 @@ bool keep_happen(keep_world *w) {
   int number = (int)keep_pick(KEEP_HANDLES);
   keep_program *p = &w->programs[number];
   unsigned what = keep_pick(27);
-  p->memory.left = keep_pick(3) == 0 ? pick_end(p->usual) : -1;
+  if (keep_pick(3) == 0) {
+    if (w->on_postgres || keep_pick(2)) p->memory.left = pick_end(p->usual);
+    else if (what < 18) disk.left = (long)keep_pick(30);
+  }
   if (what < 8) save_some(w, p);
   else if (what < 14) work(w, p);
   else if (what < 16) rebuild(w, p);
@@ -365,7 +390,7 @@ bool keep_happen(keep_world *w) {
   else if (what < 22) restore(w);
   else if (what < 24) crash(w, p);
   else if (what < 26) hold(w, p);
-  p->memory.left = -1;
+  lift_limits(p);
   if (what == 26) {
     close_program(p);
     open_program(w, p);

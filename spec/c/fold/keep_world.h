@@ -11,7 +11,8 @@ enum { KEEP_HANDLES = 2, KEEP_HELD = 2 };
 
 /* How often what happened. */
 typedef struct keep_counts {
-  unsigned saved, refused, worked, rebuilt, ended; /* refused: by what is kept inline; ended: by the end of memory */
+  unsigned saved, refused, worked, rebuilt, ended; /* refused: by what is kept inline; ended: by the end of memory or of
+                                                      the disk */
   unsigned crashed, restored, loaded, opened[3];   /* opened: without a cache, with a small one, with a large one */
 } keep_counts;
 
