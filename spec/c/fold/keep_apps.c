@@ -67,9 +67,9 @@ void keep_make_event(const char **type, char data[96]) {
 static const char *const instance_texts[] = {
     [BY_FIELD] = "by = 'id'",
     [BY_TABLE] = "by = { ADDED = 'id', MOVED = 'to' }",
-    [BY_STREAMS] = "streams = function(id) return { { types = { 'MOVED' }, data = { from = id } },\n"
-                   "      { types = { 'MOVED', 'ADDED' }, data = { to = id } }, { data = { id = id } } } end,\n"
-                   "    ids = function(e) local d = e.data return d.from and { d.from, d.to } or { d.id } end",
+    [BY_STREAMS] = ("streams = function(id) return { { types = { 'MOVED' }, data = { from = id } },\n"
+                    "      { types = { 'MOVED', 'ADDED' }, data = { to = id } }, { data = { id = id } } } end,\n"
+                    "    ids = function(e) local d = e.data return d.from and { d.from, d.to } or { d.id } end"),
     [BY_NOTHING] = ""};
 
 static const char *const handler_tables[] = {[BY_FIELD] = "ADDED = fold",
@@ -77,8 +77,8 @@ static const char *const handler_tables[] = {[BY_FIELD] = "ADDED = fold",
                                              [BY_STREAMS] = "ADDED = fold, MOVED = fold",
                                              [BY_NOTHING] = "ADDED = fold, MOVED = fold, OTHER = fold"};
 
-static const char *const fold_texts[] = {[A_TABLE] = "s.count = s.count + 1 s.sum = (s.sum * 31 + n) % 65521\n"
-                                                     "    if #s.seen > 4 then s.seen = {} end table.insert(s.seen, n)",
+static const char *const fold_texts[] = {[A_TABLE] = ("s.count = s.count + 1 s.sum = (s.sum * 31 + n) % 65521\n"
+                                                      "    if #s.seen > 4 then s.seen = {} end table.insert(s.seen, n)"),
                                          [REDUCERS] = "return (s * 31 + n) % 65521",
                                          [A_NUMBER] = "return (s * 31 + n) % 65521"};
 
