@@ -437,6 +437,28 @@ stores.each(_ENV, "two generations of scripts", function(place)
     check_rows(one, query(one))
     assert.is_false(query(one)[1].stale)
   end)
+
+  it("are found again by a worker whose store is put back to one from before them", function()
+    local one, other = place():open { app = old, reload = false }, place():open { app = new, reload = false }
+    local function kept() return place():sql("select value from annal_meta where key = 'kept:SUM'") end
+    for i = 1, 10 do add(one, "c" .. i % 2, i) end
+    work(one)
+    local before = kept()
+    work(other)
+    assert.is_false(query(other)[1].stale)
+    -- As of a backup: the new scripts' rows have never been.
+    place():sql(("update annal_meta set value = '%s' where key = 'kept:SUM'"):format(before))
+    place():sql(("delete from projections where type = 'SUM' and fingerprint <> '%s'"):format(before:match "^%d+ (%S+)"))
+    place():sql(("delete from annal_checkpoints where type = 'SUM' and fingerprint <> '%s'"):format(before:match "^%d+ (%S+)"))
+    work(one) -- that one is the wanted one, and has nothing to do
+    assert.equal(before, kept())
+    assert.is_true(query(other)[1].stale)
+    work(other)
+    check_rows(other, query(other))
+    assert.equal("c0=30@10 c1=25@9", summary(query(other)))
+    work(one)
+    assert.is_false(query(other)[1].stale)
+  end)
 end)
 
 stores.each(_ENV, "a rebuild", function(place)

@@ -11,10 +11,11 @@
 /* What is remembered of one projection from step to step, for one generation of scripts. */
 typedef struct kept_set {
   const script_projection *projection;
-  bool busy;      /* a thread is at it; under the keeper's lock, the rest is that thread's */
-  bool announced; /* the set is wanted by this generation */
-  bool retried;   /* what was parked before was tried again */
-  bool by_type;   /* of the log only the types of the projection are read: most of the rest is not for it */
+  bool busy;             /* a thread is at it; under the keeper's lock, the rest is that thread's */
+  bool announced;        /* the set is wanted by this generation */
+  int64_t wanted_number; /* of annal_meta when it was seen to be the wanted one last; 0: it is not, or not any more */
+  bool retried;          /* what was parked before was tried again */
+  bool by_type;          /* of the log only the types of the projection are read: most of the rest is not for it */
   bool was_halted, halted;
   char retry_after[LIMIT_VALUE_BYTES + 1]; /* the last one that was tried again */
   size_t piece_events;                     /* how many a piece may have */
@@ -235,12 +236,24 @@ static int reset(fold_keeper *keeper, const kept_set *set, const store_set *foun
   return store_set_reset(keeper->store, set->projection->name, set->projection->fingerprint, &found->checkpoint, done, error);
 }
 
+/* The number only rises: where it is lower the store is one from before (a restore), which knows nothing of what was wanted since. */
+static bool was_put_back(kept_set *set, const store_set *found) {
+  bool put_back = found->kept.number < set->wanted_number;
+  set->wanted_number = is_wanted(set, found) ? found->kept.number : 0;
+  return put_back;
+}
+
 static int step_set(fold_keeper *keeper, kept_set *set, bool *done, annal_error *error) {
   store_set found;
   *done = false;
   int code = set->announced ? ANNAL_OK : announce(keeper, set, error);
   if (!code) code = clean(keeper, set, error);
   if (!code) code = look(keeper, set, &found, error);
+  if (!code && was_put_back(set, &found)) {
+    set->announced = false;
+    *done = true;
+    return ANNAL_OK;
+  }
   if (code || set->halted || !(is_wanted(set, &found) || is_served(set, &found)) || is_others(keeper, set, &found)) return code;
   if (!found.sound) return reset(keeper, set, &found, done, error);
   bool behind = found.head.position > found.checkpoint.position;
