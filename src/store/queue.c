@@ -1,10 +1,13 @@
-/* Group commit; see queue.h. The first to come is the leader: it takes what waits, within the limits of a batch, hands it to the
- * backend without holding the lock, gives each its own answer, and passes leadership to the first who is still waiting. A leader
- * serves one batch, its own save always in it, so nobody works for the others for long.
+/* Group commit; see queue.h. One caller leads: it takes what waits, within the limits of a batch, hands it to the backend without
+ * holding the lock, gives each its own answer, and passes leadership to the first who is still waiting. A leader serves one batch, so
+ * nobody works for the others for long.
  *
  * Callers that have just been answered mostly come back at once with their next save. A leader that set off without them would
  * make two half batches take turns for ever; so it waits a moment for as many as there were last time, a small part of what a
- * batch takes. A caller alone never waits.
+ * batch takes. Who completes their number leads in its place: it is awake. A caller alone never waits.
+ *
+ * To wake a thread takes as long as to prepare a save, or longer, and who is woken under the lock stands at it again. So each waits
+ * at a semaphore of its own, and who is woken wakes half of the rest.
  *
  * Who waits may leave, at its timeout or when the store is interrupted, as long as no batch has taken its save: then nothing of it
  * was sent, hence nothing stored and nothing in doubt. What a batch has taken waits for the answer, which alone can tell. */
@@ -13,33 +16,38 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "store/backend.h"
+#include <semaphore.h>
 #include <string.h>
 #include <time.h>
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
 
 typedef struct queue_waiter {
-  struct queue_waiter *next;
+  struct queue_waiter *next; /* in the queue, then in the batch, then of those whom it has to wake */
   store_save *save;
   annal_error *error;
   unsigned interrupts; /* there had been when it came: more end its waiting */
   int64_t deadline;    /* monotonic: so does this */
   int result;
-  bool answered;
+  bool taken;    /* by a batch */
+  bool answered; /* has its result, or has left */
   bool leads;
-  bool sent;           /* in a batch that is under way */
-  pthread_cond_t turn; /* answered, or made leader */
+  sem_t turn; /* posted once for being made leader, once for being answered by another */
+  struct queue_waiter *others;
 } queue_waiter;
 
 struct store_queue {
   const base_env *env;
   pthread_mutex_t lock;
-  pthread_condattr_t monotonic;
-  queue_waiter *first; /* in order of arrival; the leader is the first */
+  queue_waiter *first; /* in order of arrival; those that a batch has taken are not among them */
   queue_waiter *last;
   size_t length;
+  bool led;               /* somebody leads: is made leader, gathers, or has a batch under way */
+  queue_waiter *gatherer; /* the leader, while it waits for others; NULL: it does not */
+  size_t wanted;          /* by the gatherer */
   size_t callers;         /* that there were when the last batch was answered: in it, or waiting */
   int64_t batch_us;       /* what the last batch took */
-  size_t wanted;          /* the leader waits until there are so many; 0: it does not wait */
-  pthread_cond_t arrived; /* as many as are wanted */
 };
 
 store_queue *queue_new(const base_env *env) {
@@ -47,16 +55,11 @@ store_queue *queue_new(const base_env *env) {
   if (!queue) return NULL;
   queue->env = env;
   pthread_mutex_init(&queue->lock, NULL);
-  pthread_condattr_init(&queue->monotonic);
-  pthread_condattr_setclock(&queue->monotonic, CLOCK_MONOTONIC);
-  pthread_cond_init(&queue->arrived, &queue->monotonic);
   return queue;
 }
 
 void queue_free(store_queue *queue) {
   if (!queue) return;
-  pthread_cond_destroy(&queue->arrived);
-  pthread_condattr_destroy(&queue->monotonic);
   pthread_mutex_destroy(&queue->lock);
   base_free(queue->env, queue);
 }
@@ -71,6 +74,16 @@ static struct timespec after_us(int64_t microseconds) {
     until.tv_nsec -= 1000000000;
   }
   return until;
+}
+
+/* True: posted, within that time. */
+static bool await_turn(sem_t *turn, int64_t microseconds) {
+  struct timespec until = after_us(microseconds);
+  bool posted = sem_clockwait(turn, CLOCK_MONOTONIC, &until) == 0;
+#ifdef __SANITIZE_THREAD__
+  if (posted) __tsan_acquire(turn); /* it does not know this function */
+#endif
+  return posted;
 }
 
 /* ---- A batch --------------------------------------------------------------------------------------------------------------- */
@@ -94,46 +107,66 @@ static size_t batch_size(const store_queue *queue) {
   return saves;
 }
 
-/* Waits for those who were here last time, for at most a part of what a batch takes. Under the lock. */
-static void gather(store_queue *queue) {
-  size_t wanted = queue->callers < LIMIT_BATCH_SAVES ? queue->callers : LIMIT_BATCH_SAVES;
-  int64_t wait_us = queue->batch_us / LIMIT_GATHER_PART;
-  if (queue->length >= wanted) return;
-  struct timespec until = after_us(wait_us > LIMIT_GATHER_US ? LIMIT_GATHER_US : wait_us);
-  queue->wanted = wanted;
-  while (queue->length < wanted && pthread_cond_timedwait(&queue->arrived, &queue->lock, &until) == 0) continue;
-  queue->wanted = 0;
-}
-
-/* Whoever is first leads from now on. Under the lock. */
+/* Whoever is first leads from now on. Under the lock, by who has led. */
 static void pass_leadership(store_queue *queue) {
-  queue_waiter *first = queue->first;
-  if (!first || first->leads) return;
-  first->leads = true;
-  pthread_cond_signal(&first->turn);
+  queue->led = queue->first != NULL;
+  if (!queue->led) return;
+  queue->first->leads = true;
+  sem_post(&queue->first->turn);
 }
 
-/* Answers the `count` first and takes them off the queue; whoever is first then leads. Under the lock. */
-static void answer(store_queue *queue, const store_entry *entries, size_t count) {
-  queue->callers = queue->length;
-  queue->length -= count;
+/* Takes the `count` first off the queue, as a list. Under the lock. */
+static queue_waiter *take_batch(store_queue *queue, store_entry *entries, size_t count) {
+  queue_waiter *batch = queue->first, *last = NULL;
   for (size_t i = 0; i < count; i++) {
-    queue_waiter *waiter = queue->first;
-    queue->first = waiter->next;
-    waiter->result = entries[i].result;
-    if (waiter->result) *waiter->error = entries[i].error;
-    waiter->answered = true;
-    if (!waiter->leads) pthread_cond_signal(&waiter->turn);
+    last = queue->first;
+    entries[i].save = last->save;
+    last->taken = true;
+    queue->first = last->next;
   }
+  last->next = NULL;
   if (!queue->first) queue->last = NULL;
-  pass_leadership(queue);
+  queue->length -= count;
+  return batch;
+}
+
+/* Under the lock. Nobody is woken here. */
+static void note_answers(queue_waiter *batch, const store_entry *entries) {
+  for (; batch; batch = batch->next, entries++) {
+    batch->result = entries->result;
+    if (batch->result) *batch->error = entries->error;
+    batch->answered = true;
+  }
+}
+
+/* Without the lock. Who is posted may be gone at once, and the waiter with it: it is not looked at afterwards. */
+static void wake(queue_waiter *list) {
+  size_t count = 0;
+  for (queue_waiter *waiter = list; waiter; waiter = waiter->next) count++;
+  while (list) {
+    queue_waiter *head = list, *end = list;
+    size_t share = (count + 1) / 2;
+    for (size_t i = 1; i < share; i++) end = end->next;
+    list = end->next;
+    end->next = NULL;
+    count -= share;
+    head->others = head->next;
+    sem_post(&head->turn);
+  }
+}
+
+/* Takes one off the list. */
+static queue_waiter *without(queue_waiter *list, const queue_waiter *gone) {
+  queue_waiter **at = &list;
+  while (*at && *at != gone) at = &(*at)->next;
+  if (*at) *at = gone->next;
+  return list;
 }
 
 /* ---- Leaving --------------------------------------------------------------------------------------------------------------- */
 
 /* Fills its error where it has to leave. */
 static bool has_to_leave(const store *s, queue_waiter *waiter, int64_t now) {
-  if (waiter->sent) return false;
   if (atomic_load(&s->interrupts) != waiter->interrupts) {
     waiter->result = error_set(waiter->error, ANNAL_UNAVAILABLE, NULL, "interrupted");
     return true;
@@ -157,25 +190,25 @@ static void take_off(store_queue *queue, queue_waiter *gone) {
 }
 
 /* Nobody who has to leave goes into the batch that is made now: each would notice by itself, but a little later. Under the lock. */
-static void dismiss(const store *s, store_queue *queue) {
+static void dismiss(const store *s, store_queue *queue, const queue_waiter *leader) {
   int64_t now = base_monotonic();
   for (queue_waiter *waiter = queue->first, *next; waiter; waiter = next) {
     next = waiter->next;
     if (!has_to_leave(s, waiter, now)) continue;
     take_off(queue, waiter);
-    pthread_cond_signal(&waiter->turn);
+    if (waiter != leader) sem_post(&waiter->turn);
   }
 }
 
 /* ---- Leading --------------------------------------------------------------------------------------------------------------- */
 
-/* One batch, led by the first of the queue, unless that one has to leave. Under the lock on entry and exit. */
-static void lead(store *s, store_queue *queue, queue_waiter *leader) {
+/* One batch of what waits, unless the leader has to leave. Under the lock on entry, not on exit. */
+static void lead(store *s, store_queue *queue, const queue_waiter *leader) {
   store_entry alone = {0};
-  gather(queue);
-  dismiss(s, queue);
+  dismiss(s, queue, leader);
   if (leader->answered) {
     pass_leadership(queue);
+    pthread_mutex_unlock(&queue->lock);
     return;
   }
   size_t count = batch_size(queue);
@@ -184,47 +217,95 @@ static void lead(store *s, store_queue *queue, queue_waiter *leader) {
     entries = &alone;
     count = 1;
   }
-  queue_waiter *waiter = queue->first;
-  for (size_t i = 0; i < count && waiter; i++, waiter = waiter->next) {
-    entries[i].save = waiter->save;
-    waiter->sent = true;
-  }
+  queue_waiter *batch = take_batch(queue, entries, count);
   pthread_mutex_unlock(&queue->lock);
   int64_t began = base_monotonic();
   s->backend->append(s, entries, count);
   int64_t took = base_monotonic() - began;
   pthread_mutex_lock(&queue->lock);
   queue->batch_us = took;
-  answer(queue, entries, count);
+  queue->callers = queue->length + count;
+  note_answers(batch, entries);
+  pass_leadership(queue);
+  pthread_mutex_unlock(&queue->lock);
+  wake(without(batch, leader));
   if (entries != &alone) base_free(queue->env, entries);
 }
 
-/* Waits to be answered or made leader. An interrupt comes from a signal handler, which can wake nobody: so it is looked for, now and
- * then. Under the lock. */
-static void wait_for_turn(const store *s, store_queue *queue, queue_waiter *self) {
-  while (!self->answered && !self->leads) {
-    int64_t left = self->deadline - base_monotonic();
-    struct timespec until = after_us(left > 0 && left < LIMIT_QUEUE_LOOK_US ? left : LIMIT_QUEUE_LOOK_US);
-    pthread_cond_timedwait(&self->turn, &queue->lock, &until);
-    if (!self->answered && !self->leads && has_to_leave(s, self, base_monotonic())) take_off(queue, self);
+/* For how long a leader waits for those who were here last time; 0: they are here. Under the lock. */
+static int64_t gathering_us(store_queue *queue) {
+  queue->wanted = queue->callers < LIMIT_BATCH_SAVES ? queue->callers : LIMIT_BATCH_SAVES;
+  if (queue->length >= queue->wanted) return 0;
+  int64_t part = queue->batch_us / LIMIT_GATHER_PART;
+  return part > LIMIT_GATHER_US ? LIMIT_GATHER_US : part;
+}
+
+/* For who was made leader, or found none. Answers whether that is all: a leader whom another has forestalled waits for the answer.
+ * Under the lock on entry, not on exit. */
+static bool gather_and_lead(store *s, store_queue *queue, queue_waiter *self) {
+  int64_t wait_us = gathering_us(queue);
+  if (wait_us > 0) {
+    queue->gatherer = self;
+    pthread_mutex_unlock(&queue->lock);
+    if (await_turn(&self->turn, wait_us)) return self->answered;
+    pthread_mutex_lock(&queue->lock);
+    bool forestalled = queue->gatherer != self;
+    if (forestalled) pthread_mutex_unlock(&queue->lock);
+    else queue->gatherer = NULL;
+    if (forestalled) return false;
   }
+  lead(s, queue, self);
+  return self->answered;
+}
+
+/* Returns when it was posted, or has left. An interrupt comes from a signal handler, which can wake nobody: so it is looked for, now
+ * and then. */
+static void wait_for_turn(const store *s, store_queue *queue, queue_waiter *self) {
+  for (bool waits = true; waits;) {
+    int64_t left = self->deadline - base_monotonic();
+    if (await_turn(&self->turn, left > 0 && left < LIMIT_QUEUE_LOOK_US ? left : LIMIT_QUEUE_LOOK_US)) return;
+    pthread_mutex_lock(&queue->lock);
+    bool bound = self->taken || self->leads || self->answered; /* then a post is on its way, and has to be waited for */
+    if (!bound && has_to_leave(s, self, base_monotonic())) {
+      take_off(queue, self);
+      waits = false;
+    }
+    pthread_mutex_unlock(&queue->lock);
+  }
+}
+
+static bool join(store *s, store_queue *queue, queue_waiter *self) {
+  pthread_mutex_lock(&queue->lock);
+  if (queue->last) queue->last->next = self;
+  else queue->first = self;
+  queue->last = self;
+  queue->length++;
+  if (!queue->led) {
+    queue->led = self->leads = true;
+    return gather_and_lead(s, queue, self);
+  }
+  if (queue->gatherer && queue->length >= queue->wanted) {
+    queue->gatherer = NULL;
+    lead(s, queue, self);
+    return self->answered; /* not where the batch was full before it came to this one */
+  }
+  pthread_mutex_unlock(&queue->lock);
+  return false;
 }
 
 int queue_append(store *s, store_save *save, annal_error *error) {
   store_queue *queue = s->queue;
   queue_waiter self = {.save = save, .error = error, .interrupts = atomic_load(&s->interrupts)};
   self.deadline = base_monotonic() + (int64_t)(s->options->timeout * 1e6);
-  pthread_cond_init(&self.turn, &queue->monotonic);
-  pthread_mutex_lock(&queue->lock);
-  self.leads = !queue->first;
-  if (queue->last) queue->last->next = &self;
-  else queue->first = &self;
-  queue->last = &self;
-  queue->length++;
-  if (queue->wanted && queue->length >= queue->wanted) pthread_cond_signal(&queue->arrived);
-  wait_for_turn(s, queue, &self);
-  if (!self.answered) lead(s, queue, &self);
-  pthread_mutex_unlock(&queue->lock);
-  pthread_cond_destroy(&self.turn);
+  sem_init(&self.turn, 0, 0);
+  for (bool done = join(s, queue, &self); !done;) {
+    wait_for_turn(s, queue, &self);
+    done = self.answered;
+    if (done) break;
+    pthread_mutex_lock(&queue->lock);
+    done = gather_and_lead(s, queue, &self);
+  }
+  wake(self.others);
+  sem_destroy(&self.turn);
   return self.result;
 }
