@@ -120,7 +120,11 @@ static void compare_rows(const bench_options *options, const work_store *store, 
     make_carts(&v, store, "row", newer);
     char title[96];
     snprintf(title, sizeof title, "%s view from a row, %u newer events, %s", which, newer, store->kind);
-    bench_compare_calls(options, title, raw, (bench_caller){"annal", our_view, &v, NULL}, 1.5, 1.2);
+    const bench_caller ours = {"annal", our_view, &v, NULL};
+    /* In a file no round trip hides the fold: it has what W5 allows for an event. */
+    if (newer && !store->postgres)
+      bench_compare_sum(options, title, raw, ours, (bench_allowance){.fixed = 0, .first = 2.5 * newer, .then = 1.5 * newer});
+    else bench_compare_calls(options, title, raw, ours, 1.5, 1.2);
   }
   viewer_close(&v);
 }

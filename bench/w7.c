@@ -50,6 +50,7 @@ void work_rebuild(const bench_options *options, bool postgres, const char *which
     raw_forget_rows(r.raw);
     bench_report("   the same", "events/s", rebuild_turn(&r, 0), BENCH_AT_LEAST, 250000, postgres ? 400000 : 350000);
   }
+  printf("   most memory of this process %ld MiB\n", bench_peak_kib() / 1024);
   annal_close(r.handle);
   raw_close(r.raw);
 }
