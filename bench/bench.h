@@ -14,7 +14,7 @@ typedef struct bench_options {
   const char *app;       /* projections/cart */
   int rounds;            /* turns of each side */
   double seconds;        /* of one turn */
-  unsigned millions;     /* events in the large store */
+  unsigned tenths;       /* hundred thousand events in the large store */
 } bench_options;
 
 /* One side: does the work for about `seconds`, answers units a second (or seconds a unit where the work says so). */
@@ -60,7 +60,8 @@ void bench_report(const char *work, const char *unit, double value, bench_goal g
 double bench_now(void);                                             /* seconds, monotonic */
 double bench_median(double *values, int count);                     /* sorts them */
 double bench_percentile(double *values, int count, double percent); /* sorts them */
-long bench_peak_kib(void);                                          /* of this process */
+void bench_forget_peak(void);
+long bench_peak_kib(void); /* the most memory of this process since then */
 
 /* Prints the error and ends the program: a benchmark that fails measures nothing. */
 void bench_check(int result, const annal_error *error, const char *what);

@@ -31,7 +31,7 @@ static double number_after(int *at, int count, char **arguments) {
 int main(int count, char **arguments) {
   char directory[] = "/tmp/annal-bench-XXXXXX";
   bench_options options = {
-      .postgres = getenv("ANNAL_TEST_PG"), .app = "projections/cart", .rounds = 7, .seconds = 1, .millions = 1};
+      .postgres = getenv("ANNAL_TEST_PG"), .app = "projections/cart", .rounds = 7, .seconds = 1, .tenths = 10};
   const char *only = NULL;
   char *names[16];
   int name_count = 0;
@@ -41,7 +41,7 @@ int main(int count, char **arguments) {
     } else if (strcmp(arguments[i], "--seconds") == 0) {
       options.seconds = number_after(&i, count, arguments);
     } else if (strcmp(arguments[i], "--millions") == 0) {
-      options.millions = (unsigned)number_after(&i, count, arguments);
+      options.tenths = (unsigned)(number_after(&i, count, arguments) * 10 + 0.5);
     } else if (strcmp(arguments[i], "--store") == 0 && i + 1 < count) {
       only = arguments[++i];
     } else if (arguments[i][0] == 'W' && name_count < 16) {

@@ -1,5 +1,4 @@
 /* The raw limit by libpq and sqlite3; see raw.h. */
-#define _GNU_SOURCE /* sched_setaffinity */
 #include "raw.h"
 
 #include "bench.h"

@@ -60,17 +60,16 @@ static void viewer_close(viewer *v) {
   raw_close(v->raw);
 }
 
-static unsigned tenths(const bench_options *options) { return options->millions * 10; }
-
 void work_views_from_events(const bench_options *options, bool postgres, const char *which) {
   static const unsigned sizes[] = {10, 100, 1000};
   work_store store;
-  work_make(options, postgres, "million", tenths(options), &store);
+  work_make(options, postgres, "million", options->tenths, &store);
   viewer v;
   viewer_open(&v, options, &store, NO_CACHE);
   v.from_first = true;
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-    v.cart_count = VIEWS_MAX / 2;
+    v.cart_count =
+        options->tenths < VIEWS_MAX / 20 ? options->tenths * 10 : VIEWS_MAX / 2; /* there are ten of a size in a tenth */
     for (unsigned n = 0; n < v.cart_count; n++) data_cart_name(data_cart_of_size(sizes[i], n), v.carts[n]);
     char title[96];
     snprintf(title, sizeof title, "%s view of %u events, %.1f M stored, %s", which, sizes[i], (double)store.events / 1e6,

@@ -37,7 +37,7 @@ void work_rebuild(const bench_options *options, bool postgres, const char *which
   static const int jobs[] = {0, 1, 2};
   work_store store;
   bench_options few = *options;
-  work_make(options, postgres, "million", options->millions * 10, &store);
+  work_make(options, postgres, "million", options->tenths, &store);
   rebuilder r = {.handle = work_open(options, &store), .raw = work_raw(&store), .events = store.events};
   if (few.rounds > 3) few.rounds = 3; /* each takes seconds */
   for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++) {
@@ -48,9 +48,10 @@ void work_rebuild(const bench_options *options, bool postgres, const char *which
     bench_compare(&few, title, "events/s", (bench_side){"raw read", raw_turn, &r}, (bench_side){"annal", rebuild_turn, &r},
                   BENCH_AT_LEAST, 0, 0);
     raw_forget_rows(r.raw);
+    bench_forget_peak();
     bench_report("   the same", "events/s", rebuild_turn(&r, 0), BENCH_AT_LEAST, 250000, postgres ? 400000 : 350000);
+    printf("   in %ld MiB of memory\n", bench_peak_kib() / 1024);
   }
-  printf("   most memory of this process %ld MiB\n", bench_peak_kib() / 1024);
   annal_close(r.handle);
   raw_close(r.raw);
 }

@@ -26,7 +26,7 @@ bool buf_reserve(base_buf *buf, size_t more) {
     return false;
   }
   need++;
-  if (need <= buf->capacity) return true;
+  if (buf->bytes && need <= buf->capacity) return true;
   size_t capacity = buf->capacity ? buf->capacity * 2 : 64;
   if (capacity < need) capacity = need;
   char *bytes = base_realloc(buf->env, buf->bytes, capacity);
