@@ -111,7 +111,7 @@ void raw_close(raw_connection *raw) {
   free(raw);
 }
 
-static void move_to(pid_t process, int core) {
+static void move_to(pid_t process, size_t core) {
   cpu_set_t cores;
   CPU_ZERO(&cores);
   CPU_SET(core, &cores);
@@ -122,7 +122,7 @@ static void move_to(pid_t process, int core) {
 
 void raw_share_core(raw_connection *raw) {
   cpu_set_t cores;
-  int core = 0;
+  size_t core = 0;
   if (!raw->pg || sched_getaffinity(0, sizeof cores, &cores)) return;
   while (!CPU_ISSET(core, &cores)) core++;
   PGresult *result =

@@ -222,7 +222,6 @@ typedef struct sqlite_question {
 } sqlite_question;
 
 static int take_answer(sqlite_conn *conn, sqlite3_stmt *stmt, const sqlite_question *asked, annal_error *error) {
-  *asked->sight = STORE_REPLACED; /* one file does not lag: what is not there is gone */
   int result = sqlite_step(conn, stmt, error);
   if (result != SQLITE_ROW) return result < 0 ? result : ANNAL_OK;
   const char *id = (const char *)sqlite3_column_text(stmt, 3);
@@ -387,6 +386,7 @@ int sqlite_read_on(store *s, const annal_stream *streams, size_t count, const st
   sqlite_store *self = (sqlite_store *)s;
   sqlite_cursor *c = new_cursor(self, streams, count);
   if (!c) return error_memory(error);
+  *sight = STORE_REPLACED; /* one file does not lag: what is not there is gone */
   sqlite_conn *conn;
   int result = sqlite_take_reader(self, &conn, error);
   if (!result) {
