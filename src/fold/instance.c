@@ -326,7 +326,7 @@ static int read_saved(fold_instance *instance, const store_head_info *head, bool
     s.position = row.position;
     s.event_id = row.latest_event_id;
     code = read_on_row(instance, &s, done, error);
-  } else if (row.position <= s.up_to) {
+  } else if (row.position == 0) {
     code = fold_start(instance, &s, &unfit, error);
     *done = true;
   }

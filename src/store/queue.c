@@ -247,12 +247,14 @@ static bool gather_and_lead(store *s, store_queue *queue, queue_waiter *self) {
   if (wait_us > 0) {
     queue->gatherer = self;
     pthread_mutex_unlock(&queue->lock);
-    if (await_turn(&self->turn, wait_us)) return self->answered;
+    bool posted = await_turn(&self->turn, wait_us);
+    if (posted && self->answered) return true;
     pthread_mutex_lock(&queue->lock);
-    bool forestalled = queue->gatherer != self;
-    if (forestalled) pthread_mutex_unlock(&queue->lock);
-    else queue->gatherer = NULL;
-    if (forestalled) return false;
+    /* Posted without an answer: who forestalled it had to leave, and has passed leadership back. */
+    bool leads = posted || queue->gatherer == self;
+    if (leads) queue->gatherer = NULL;
+    else pthread_mutex_unlock(&queue->lock);
+    if (!leads) return false;
   }
   lead(s, queue, self);
   return self->answered;

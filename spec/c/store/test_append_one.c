@@ -122,6 +122,43 @@ static void what_it_appends_is_durable(void **state) {
   PQfinish(conn);
 }
 
+/* A retry finds what is stored, and nothing of the owner's is run for it. */
+static void no_trigger_runs_for_what_is_stored(void **state) {
+  fixture *f = *state;
+  annal_event events[2] = {event_of("first", "T", "{\"k\":\"x\"}"), event_of("second", "T", "{\"k\":\"y\"}")};
+  annal_stream stream = {DATA(FIELD("k", "y"))};
+  annal_condition none = {.size = sizeof none, .streams = &stream, .stream_count = 1};
+  save_one(f, "base", "T", "{}");
+  PGconn *conn = session(f);
+  run(conn, "create table fired (id text); grant all on fired to public;"
+            "create function once() returns trigger language plpgsql set search_path from current as $$ begin "
+            "if exists (select from events where id = new.id) then raise exception 'twice'; end if;"
+            "insert into fired values (new.id); return new; end $$;"
+            "create trigger once before insert on events for each row execute function once()");
+  for (int guarded = 0; guarded < 2; guarded++) {
+    annal_event *event = &events[guarded];
+    store_save save = {.events = event, .count = 1, .condition = guarded ? &none : NULL};
+    for (int again = 0; again < 2; again++) {
+      assert_true(fits(f->store, &save));
+      event->position = event->created_at = 0;
+      if (store_append(f->store, &save, &test_error)) fail_msg("%s", test_error.message);
+      assert_int_equal(save.was_stored, again);
+      assert_int_equal(event->position, 2 + guarded);
+    }
+  }
+  assert_string_equal(ask(conn, "select string_agg(id, ' ') from fired"), "first second");
+  PQfinish(conn);
+}
+
+/* How some keep a table from being changed; it forbids ON CONFLICT. */
+static void a_rule_against_updates_is_no_hindrance(void **state) {
+  fixture *f = *state;
+  save_one(f, "base", "T", "{}");
+  fixture_sql(f, NULL, "create rule fixed as on update to events do instead nothing");
+  assert_int_equal(save_one(f, "first", "T", "{}"), 2);
+  assert_ok(save_under(f, "second", "T", "{\"k\":\"x\"}", (annal_stream){DATA(FIELD("k", "x"))}, NULL, &test_error));
+}
+
 /* What is committed while it waits for the lock is seen by all that it looks at. */
 static void everything_is_looked_at_under_the_lock(void **state) {
   fixture *f = *state;
@@ -252,6 +289,8 @@ int main(void) {
       TEST(refusals_are_those_of_the_other_function),
       TEST(it_refuses_other_isolation_levels),
       TEST(what_it_appends_is_durable),
+      TEST(no_trigger_runs_for_what_is_stored),
+      TEST(a_rule_against_updates_is_no_hindrance),
       TEST(everything_is_looked_at_under_the_lock),
       TEST(its_condition_goes_along_the_index),
       TEST(whoever_may_append_may_call_it),

@@ -324,6 +324,12 @@ static void quick_append(store *base, store_entry *entries, size_t count) {
   sleep_ms(1);
 }
 
+static void slow_append(store *base, store_entry *entries, size_t count) {
+  (void)base;
+  for (size_t i = 0; i < count; i++) entries[i].result = ANNAL_OK;
+  sleep_ms(9); /* of which a leader waits an eighth for others */
+}
+
 /* Whoever leaves, the others are served, each once, and the queue is empty in the end. */
 static void leaving_disturbs_nobody(void **state) {
   fake *f = *state;
@@ -343,11 +349,43 @@ static void leaving_disturbs_nobody(void **state) {
   assert_true(h.stored > 0);
 }
 
+/* One gathers, another completes the number, takes the lead, and has to leave at once: the first leads again. */
+static void who_forestalls_and_leaves_gives_the_lead_back(void **state) {
+  fake *f = *state;
+  static const store_backend slow = {.name = "slow", .append = slow_append, .interrupt = fake_interrupt};
+  static fake hasty; /* the same queue for somebody without time */
+  f->base.backend = &slow;
+  hasty = *f;
+  hasty.options.timeout = 0;
+  hasty.base.options = &hasty.options;
+  hasty.base.env = &f->env;
+  caller callers[3];
+  unsigned left = 0;
+  for (int i = 0; i < 150; i++) {
+    for (size_t j = 0; j < 3; j++) start_small(&callers[j], f); /* one, then two together: so the next one waits for another */
+    finish_all(callers, 3);
+    start_small(&callers[0], f);
+    nanosleep(&(struct timespec){.tv_nsec = i * 2000}, NULL);
+    start_small(&callers[1], &hasty);
+    for (int ms = 0; ms < 10000 && !(callers[0].done && callers[1].done); ms++) sleep_ms(1);
+    if (!callers[0].done || !callers[1].done) fail_msg("the queue stands still in round %d", i);
+    finish_all(callers, 2);
+    assert_int_equal(callers[0].result, ANNAL_OK);
+    left += callers[1].result == ANNAL_UNAVAILABLE;
+  }
+  assert_int_equal(left, 150);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest queue[] = {
-      TEST(a_batch_keeps_to_its_limits),     TEST(who_waits_leaves_when_interrupted),     TEST(who_was_sent_waits_for_the_answer),
-      TEST(who_waits_leaves_at_its_timeout), TEST(who_has_to_leave_is_not_sent_any_more), TEST(leaving_disturbs_nobody),
+      TEST(a_batch_keeps_to_its_limits),
+      TEST(who_waits_leaves_when_interrupted),
+      TEST(who_was_sent_waits_for_the_answer),
+      TEST(who_waits_leaves_at_its_timeout),
+      TEST(who_has_to_leave_is_not_sent_any_more),
+      TEST(leaving_disturbs_nobody),
+      TEST(who_forestalls_and_leaves_gives_the_lead_back),
   };
   return cmocka_run_group_tests(queue, NULL, NULL);
 }

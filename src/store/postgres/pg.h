@@ -61,7 +61,7 @@ void pg_render_text(base_buf *out, const pg_names *names, const char *text); /* 
 void pg_render_functions(base_buf *out, const pg_names *names, const char *const *fields, size_t count);
 void pg_render_functions_row(base_buf *out, const pg_names *names);
 /* Rises with every change of what they are made of, so that of two programs on one store the newer one's functions stay. */
-#define PG_FUNCTIONS_REVISION 4
+#define PG_FUNCTIONS_REVISION 5
 #define PG_FUNCTIONS_KEY "functions" /* absent: revision 1 */
 /* A declared field on "events" or "projections", or on "order" for one of the latter in its order: its index and its row in
  * annal_meta; the names of both. */

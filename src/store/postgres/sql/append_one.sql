@@ -1,7 +1,7 @@
 -- The append of one event, by far the most frequent, on a session that session.sql has prepared: without the arrays, the settings and
 -- the many expressions that @append@ needs, each of which PL/pgSQL sets up anew in each transaction. The protocol is the same: the
--- lock in a statement of its own, then the id, the condition, the insert. It knows success only; what it cannot say it leaves to
--- @append@, which looks at everything again, under the lock that is held already.
+-- lock in a statement of its own, then the id (before any trigger of the owner's can run), the condition, the insert. It knows success
+-- only; what it cannot say it leaves to @append@, which looks at everything again, under the lock that is held already.
 --
 -- A condition is one stream led by a declared identifier with one value that decides alone. Each identifier has a branch of its own,
 -- for the reason given in newer.sql.
@@ -17,6 +17,7 @@ declare
   next   bigint;
   clock  timestamptz;
   seen   bigint;        -- null also where the event that was seen is not stored
+  fresh  boolean;       -- the id is not stored; null: nothing is
   kept   int;           -- 1: stored; 0: the table has taken something else than it was given; null: nothing was inserted
 begin
   if current_setting('transaction_isolation') <> 'read committed' or current_setting('synchronous_commit') = 'off' then
@@ -29,24 +30,27 @@ begin
   locked := pg_advisory_xact_lock(@lock@, @events_literal@::regclass::oid::int) is null;
 
   if lead is null then
-    select e.position + 1, greatest(clock_timestamp(), e.created_at) into next, clock
+    select e.position + 1, greatest(clock_timestamp(), e.created_at), not exists (select from @events@ k where k.id = event_id)
+      into next, clock, fresh
       from @events@ e order by e.position desc limit 1;
-    if next is not null then
+    if fresh then
       insert into @events@ (position, id, type, version, data, metadata, created_at)
         values (next, event_id, event_type, event_version, event_data, event_metadata, clock)
-        on conflict (id) do nothing
         returning (position = next and id = event_id)::int into kept;
     end if;
   else
     select e.position + 1, greatest(clock_timestamp(), e.created_at),
-           case when after_id is null then 0 else (select a.position from @events@ a where a.id = after_id) end
-      into next, clock, seen
+           case when after_id is null then 0 else (select a.position from @events@ a where a.id = after_id) end,
+           not exists (select from @events@ k where k.id = event_id)
+      into next, clock, seen, fresh
       from @events@ e order by e.position desc limit 1;
-    case lead
+    if fresh and seen is not null then
+      case lead
 @branches@
-      else
-        null; -- @append@ says so
-    end case;
+        else
+          null; -- @append@ says so
+      end case;
+    end if;
   end if;
 
   if kept = 1 then
