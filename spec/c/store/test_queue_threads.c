@@ -365,7 +365,7 @@ static void who_forestalls_and_leaves_gives_the_lead_back(void **state) {
     for (size_t j = 0; j < 3; j++) start_small(&callers[j], f); /* one, then two together: so the next one waits for another */
     finish_all(callers, 3);
     start_small(&callers[0], f);
-    nanosleep(&(struct timespec){.tv_nsec = i * 2000}, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = i * 2000L}, NULL);
     start_small(&callers[1], &hasty);
     for (int ms = 0; ms < 10000 && !(callers[0].done && callers[1].done); ms++) sleep_ms(1);
     if (!callers[0].done || !callers[1].done) fail_msg("the queue stands still in round %d", i);
