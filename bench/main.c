@@ -1,5 +1,5 @@
-/* annal_bench [W1 … W4 W4C … W9] [--rounds N] [--seconds S] [--millions M] [--store sqlite|postgresql]: the work against the raw limit. PostgreSQL is the
- * server that ANNAL_TEST_PG names. Run by ./dev bench. */
+/* annal_bench [W1 … W4 W4C … W9] [--rounds N] [--seconds S] [--millions M] [--store sqlite|postgresql]: the work against the raw
+ * limit. M has one decimal place. PostgreSQL is the server that ANNAL_TEST_PG names. Run by ./dev bench. */
 #include "work.h"
 
 #include <stdio.h>

@@ -64,7 +64,6 @@ static raw_connection *open_postgres(raw_connection *raw, const char *location, 
   pg_prepare(raw, "views of user",
              "select id, data, latest_event_id, position, updated_at from projections where type = $1 and fingerprint = $2 and "
              "(data->>'userId') collate \"C\" = $3 order by id");
-  pg_prepare(raw, "row", "select state, data, position, latest_event_id from projections where type = $1 and id = $2");
   pg_prepare(
       raw, "row and newer",
       "select p.state, p.data, p.position, p.latest_event_id, e.* from projections p left join lateral (select position, id, "
@@ -224,7 +223,7 @@ size_t raw_read_row(raw_connection *raw, const char *type, const char *id, int64
   size_t count = 0;
   if (raw->pg) {
     const char *values[2] = {type, id};
-    PGresult *result = PQexecPrepared(raw->pg, position < 0 ? "row" : "row and newer", 2, values, NULL, NULL, 1);
+    PGresult *result = PQexecPrepared(raw->pg, "row and newer", 2, values, NULL, NULL, 1);
     if (PQresultStatus(result) != PGRES_TUPLES_OK) bench_die("raw select: %s", PQerrorMessage(raw->pg));
     count = (size_t)PQntuples(result);
     PQclear(result);
@@ -239,7 +238,7 @@ size_t raw_read_row(raw_connection *raw, const char *type, const char *id, int64
   }
   if (result != SQLITE_DONE) bench_die("raw select: %s", sqlite3_errmsg(raw->sqlite));
   sqlite3_reset(raw->row);
-  return count ? count + (position < 0 ? 0 : raw_read_cart(raw, id, position)) : 0;
+  return count ? count + raw_read_cart(raw, id, position) : 0;
 }
 
 static size_t copy_all(raw_connection *raw) {

@@ -30,7 +30,7 @@ size_t raw_read_cart(raw_connection *raw, const char *cart, int64_t after);
 size_t raw_read_all(raw_connection *raw);
 /* Removes all saved rows, and what is known of sets of them. */
 void raw_forget_rows(raw_connection *raw);
-/* Reads the saved row of one cart, and the cart's events above the position; below 0: none of them. On PostgreSQL in one round trip.
+/* Reads the saved row of one cart, and the cart's events above the position (on PostgreSQL: above the row's). On PostgreSQL in one round trip.
  * Answers 0 where there is no row. */
 size_t raw_read_row(raw_connection *raw, const char *type, const char *id, int64_t position);
 

@@ -127,6 +127,8 @@ static void a_damaged_row_is_passed_over(void **unused) {
     place_sql(&p, sql);
     expect_fold(&p, "SUM", "c", true, "{\"id\":\"c\",\"seen\":[1,2],\"sum\":3}");
   }
+  place_sql(&p, "UPDATE projections SET state = NULL, position = 2, latest_event_id = 'two'");
+  expect_fold(&p, "SUM", "c", true, "{\"id\":\"c\",\"seen\":[1,2],\"sum\":3}");
   place_remove(&p);
 }
 
