@@ -33,9 +33,12 @@ static int tell(void *context, const rebuild_progress *progress) {
   return t->tell(t->context, &figures);
 }
 
-/* Bytes of states in memory while they are made: as many as the handle keeps otherwise. One that keeps none needs them here all the same,
- * for without them each row would be written and read again for every few events. */
-static size_t budget_of(const annal_store *handle) { return handle->cache ? handle->options.cache : LIMIT_CACHE_BYTES; }
+/* Bytes of events and states in memory: twice what the handle keeps of states. One that keeps none needs them here all the same, for
+ * without them each row would be written and read again for every few events. */
+static size_t budget_of(const annal_store *handle) {
+  size_t states = handle->cache ? handle->options.cache : LIMIT_CACHE_BYTES;
+  return states < SIZE_MAX / 2 ? states * 2 : SIZE_MAX;
+}
 
 int handle_rebuild(annal_store *handle, const annal_rebuild_options *options, annal_tell *tell_or_null, void *context,
                    annal_error *error) {

@@ -84,9 +84,8 @@
 #define LIMIT_SET_UNUSED_US                                                                                                      \
   (INT64_C(7) * 24 * 3600 * 1000000)                   /* a set that nobody uses is kept for a week: to go back to old code */
 #define LIMIT_CLEAN_EVERY_US (INT64_C(3600) * 1000000) /* and that is looked at so often */
-#define LIMIT_CHUNK_EVENTS 100000                      /* of a rebuild, to begin with; later by how long one took … */
+#define LIMIT_CHUNK_EVENTS 200000                      /* of a rebuild, to begin with; later by how long one took … */
 #define LIMIT_CHUNK_US 3000000                         /* … which should be this at most: so often progress is told */
-#define LIMIT_CHUNK_BYTES (48u << 20) /* of events in memory: the more at a time, the less often a state is put into bytes */
 #define LIMIT_COMMIT_US 5000000       /* what a rebuild has done since is done again after a crash … */
 #define LIMIT_COMMIT_SHARE 10         /* … or more, where writing it down takes more than this part of the time */
 #define LIMIT_CATCH_UP_EVENTS 1000    /* so few newer events are left to the worker */

@@ -22,7 +22,7 @@ typedef struct fold_build {
   fold_crew crew;
   build_set *sets;
   size_t count;
-  size_t budget;       /* bytes of states in memory, of all sets together */
+  size_t budget;       /* bytes of states in memory, of all sets together; more for a moment */
   int64_t kept_at;     /* monotonic: when the store heard last that the pieces go on */
   unsigned interrupts; /* of the store's, when it was opened */
 } fold_build;
@@ -59,8 +59,9 @@ void build_cut(build_reader *reader, fold_chunk *chunk, size_t events);
 /* What the caller does while the crew works: a step that is short; false when there is nothing left to do. */
 typedef bool build_meanwhile(void *context);
 
-/* Folds the chunk's events above set->place into the set. Of a set that is read only as much as memory allows in one go. `end`: what
- * was read up to, which may lie beyond the last event. */
+/* Folds the chunk's events above set->place into the set. `end`: what was read up to, which may lie beyond the last event. Where
+ * memory is full, rows of a set that is unread are written and read back; of one that is read only as many events are folded as
+ * memory allows in one go. */
 int build_fold(fold_build *build, build_set *set, const fold_chunk *chunk, const store_head_info *end, build_meanwhile *meanwhile,
                void *context, annal_error *error);
 
@@ -74,5 +75,13 @@ int build_commit(fold_build *build, build_set *set, bool serve, bool *serves, an
 void build_forget(build_set *set);
 /* Ends a piece that is not to be committed. */
 void build_give_up(build_set *set);
+
+/* ---- What these are made of -------------------------------------------------------------------------------------------- */
+
+bool build_is_interrupted(const fold_build *build);
+/* Between statements of one piece its server wants to hear of it. */
+int build_keep_pieces(fold_build *build, annal_error *error);
+/* Writes those of the instances that have changed ahead of the checkpoint, of a set that is unread. Puts them in order of their ids. */
+int build_write_ahead(fold_build *build, build_set *set, set_instance **list, size_t count, annal_error *error);
 
 #endif

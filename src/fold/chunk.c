@@ -24,8 +24,24 @@ void chunk_free(fold_chunk *chunk) {
   chunk_init(chunk, chunk->env, chunk->app);
 }
 
-void chunk_clear(fold_chunk *chunk) {
-  for (chunk_block *block = chunk->blocks; block; block = block->next) block->used = 0;
+void chunk_clear(fold_chunk *chunk, size_t keep) {
+  size_t kept = chunk->capacity * sizeof *chunk->events;
+  if (kept > keep / 2) { /* events are hardly ever shorter than what says of them where they are */
+    base_free(chunk->env, chunk->events);
+    chunk->events = NULL;
+    chunk->capacity = kept = 0;
+  }
+  for (chunk_block **at = &chunk->blocks; *at;) {
+    chunk_block *block = *at;
+    kept += block->size;
+    block->used = 0;
+    if (kept <= keep) {
+      at = &block->next;
+    } else {
+      *at = block->next;
+      base_free(chunk->env, block);
+    }
+  }
   chunk->block = chunk->blocks;
   chunk->count = chunk->bytes = 0;
 }

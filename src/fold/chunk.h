@@ -19,7 +19,7 @@ typedef struct fold_chunk {
 
 void chunk_init(fold_chunk *chunk, const base_env *env, const script_app *app);
 void chunk_free(fold_chunk *chunk);
-void chunk_clear(fold_chunk *chunk); /* keeps the memory for what comes next */
+void chunk_clear(fold_chunk *chunk, size_t keep); /* keeps about so many bytes of memory for what comes next */
 
 /* Copies events to the end. `unavailable` without memory. */
 int chunk_add(fold_chunk *chunk, const annal_event *events, size_t count, annal_error *error);

@@ -28,12 +28,16 @@ typedef struct rebuild {
   fold_chunk chunks[2]; /* the one that is folded, and the one that is read meanwhile */
   build_reader reader;
   size_t chunk_events;
+  size_t next_bytes;                 /* of the chunk that is read meanwhile */
   int64_t committed_at, commit_took; /* monotonic */
   bool again;                        /* somebody was faster: read from where he is */
   uint64_t rows;                     /* of groups that are done */
   int read_code;                     /* of what was read meanwhile */
   annal_error read_error;
 } rebuild;
+
+/* Of the memory of a rebuild so much may be states: the rest is for events at least. */
+static size_t states_of(size_t budget) { return budget - budget / 4; }
 
 /* ---- Which projections ------------------------------------------------------------------------------------------------- */
 
@@ -176,12 +180,21 @@ static bool is_time_to_commit(const rebuild *r) {
 
 /* ---- A round: from where the sets are to the head ---------------------------------------------------------------------- */
 
+/* How large a chunk may be: events take what states leave. It is a page at least. */
+static size_t chunk_bytes(const rebuild *r) {
+  size_t states = 0, most = states_of(r->options->budget);
+  for (size_t i = 0; i < r->count; i++) states += set_memory(&r->targets[i].set->set);
+  return (r->options->budget - (states < most ? states : most)) / (r->build.crew.size ? 2 : 1) + 1;
+}
+
+enum { CHUNK_GROWS = 4 }; /* by this at most from one to the next: the first ones of a rebuild are quick */
+
 /* A page more of the chunk that comes next. */
 static bool read_meanwhile(void *context) {
   rebuild *r = context;
   fold_chunk *next = &r->chunks[1];
-  if (r->read_code || r->reader.over || next->count >= r->chunk_events || next->bytes >= LIMIT_CHUNK_BYTES) return false;
-  r->read_code = build_fill(&r->reader, next, next->count + 1, LIMIT_CHUNK_BYTES, &r->read_error);
+  if (r->read_code || r->reader.over || next->count >= r->chunk_events || next->bytes >= r->next_bytes) return false;
+  r->read_code = build_fill(&r->reader, next, next->count + 1, r->next_bytes, &r->read_error);
   return true;
 }
 
@@ -189,9 +202,11 @@ static bool read_meanwhile(void *context) {
 static int fill_next(rebuild *r, annal_error *error) {
   if (r->read_code) *error = r->read_error;
   if (r->read_code) return r->read_code;
-  chunk_clear(&r->chunks[0]);
-  if (r->build.crew.size == 0) return build_fill(&r->reader, &r->chunks[0], r->chunk_events, LIMIT_CHUNK_BYTES, error);
-  int code = build_fill(&r->reader, &r->chunks[1], r->chunk_events, LIMIT_CHUNK_BYTES, error);
+  size_t bytes = chunk_bytes(r);
+  chunk_clear(&r->chunks[0], bytes);
+  if (r->build.crew.size == 0) return build_fill(&r->reader, &r->chunks[0], r->chunk_events, bytes, error);
+  int code = build_fill(&r->reader, &r->chunks[1], r->chunk_events, bytes, error);
+  r->next_bytes = bytes;
   fold_chunk filled = r->chunks[1];
   r->chunks[1] = r->chunks[0];
   r->chunks[0] = filled;
@@ -204,6 +219,14 @@ static int tell(const rebuild *r, const store_head_info *place, annal_error *err
   if (!r->options->tell || r->options->tell(r->options->tell_context, &progress) == 0) return ANNAL_OK;
   return error_set(error, ANNAL_UNAVAILABLE, NULL,
                    "interrupted; what was done so far is kept, and the same rebuild goes on from there");
+}
+
+/* The next chunk has as many events as should take the time that one may. */
+static void adapt_chunk(rebuild *r, int64_t spent) {
+  size_t events = r->chunks[0].count, most = events * CHUNK_GROWS;
+  if (spent < LIMIT_CHUNK_US && events < r->chunk_events) return; /* it was not what made it small */
+  double wanted = (double)events * LIMIT_CHUNK_US / (double)(spent + 1) / 2;
+  r->chunk_events = wanted < (double)most ? (size_t)wanted + 1 : most;
 }
 
 static int fold_chunk_into_all(rebuild *r, const store_head_info *end, annal_error *error) {
@@ -219,9 +242,7 @@ static int fold_chunk_into_all(rebuild *r, const store_head_info *end, annal_err
     }
     if (t->set->overtaken) r->again = true;
   }
-  int64_t spent = base_monotonic() - began;
-  if (spent > LIMIT_CHUNK_US) r->chunk_events = r->chunk_events / 2 + 1;
-  else if (spent < LIMIT_CHUNK_US / 2 && r->chunks[0].count >= r->chunk_events && !r->options->chunk_events) r->chunk_events *= 2;
+  if (!r->options->chunk_events) adapt_chunk(r, base_monotonic() - began);
   return code;
 }
 
@@ -242,7 +263,7 @@ static int run_round(rebuild *r, annal_error *error) {
       code = begin_piece(r, &r->targets[i], error);
   r->again = false;
   r->read_code = 0;
-  for (int i = 0; i < 2; i++) chunk_clear(&r->chunks[i]);
+  for (int i = 0; i < 2; i++) chunk_clear(&r->chunks[i], chunk_bytes(r));
   begin = lowest_place(r);
   if (!code) code = build_read(&r->build, &r->reader, &begin, &head, false, error);
   if (!code) code = fill_next(r, error);
@@ -331,7 +352,7 @@ static int rebuild_group(rebuild *r, const script_projection *const *list, size_
   r->chunk_events = r->options->chunk_events ? r->options->chunk_events : LIMIT_CHUNK_EVENTS;
   r->committed_at = base_monotonic();
   annal_error ignored;
-  int code = build_open(&r->build, &r->context, count, r->options->jobs, r->options->budget, error);
+  int code = build_open(&r->build, &r->context, count, r->options->jobs, states_of(r->options->budget), error);
   r->targets = base_calloc(r->context.env, count, sizeof *r->targets);
   if (!code && !r->targets) code = error_memory(error);
   for (int i = 0; i < 2; i++) chunk_init(&r->chunks[i], r->context.env, r->context.app);

@@ -20,7 +20,7 @@ typedef struct rebuild_options {
   const char *const *types; /* names of projections; */
   size_t type_count;        /* 0: all that can be */
   size_t jobs;              /* threads; 0: the caller's alone */
-  size_t budget;            /* bytes of states in memory */
+  size_t budget;            /* bytes of events and states in memory */
   int64_t lock_us;          /* how long to wait for somebody else's piece */
   size_t chunk_events;      /* at most so many in memory, and a commit after each, for tests; 0: what the limits say */
   rebuild_tell *tell;

@@ -91,6 +91,14 @@ static bool make_table(fold_set *set, size_t size) {
   return true;
 }
 
+enum { ALLOCATION = 16 }; /* bytes that an allocator takes for itself, about */
+
+static void count_instance(fold_set *set, set_instance *instance) {
+  size_t now = sizeof *instance + strlen(instance->id) + 1 + instance->state_room + 2 * ALLOCATION;
+  set->bytes += now - instance->counted;
+  instance->counted = now;
+}
+
 /* NULL: no memory. */
 static set_instance *find_instance(fold_set *set, const char *id, size_t length) {
   size_t hash = XXH3_64bits(id, length);
@@ -103,8 +111,7 @@ static set_instance *find_instance(fold_set *set, const char *id, size_t length)
   instance->hash = hash;
   instance->first = instance->last = SET_NO_LINK;
   memcpy(instance->id, id, length);
-  instance->counted = sizeof *instance + length + 1;
-  set->bytes += instance->counted;
+  count_instance(set, instance);
   set->table[slot] = instance;
   set->count++;
   return instance;
@@ -214,10 +221,21 @@ size_t set_unknown(const fold_set *set, set_instance **unknown) {
 
 size_t set_first_event(const fold_set *set, const set_instance *instance) { return set->links[instance->first].event; }
 
-static void count_instance(fold_set *set, set_instance *instance) {
-  size_t now = sizeof *instance + strlen(instance->id) + 1 + instance->state_size;
-  set->bytes += now - instance->counted;
-  instance->counted = now;
+/* States grow and shrink by some bytes with each event: so many are left free, so that most of the time they fit where they are. */
+enum { ROOM_LEFT = 64 };
+
+bool set_keep_state(const fold_set *set, set_instance *instance, const char *bytes, size_t size) {
+  if (size >= instance->state_room || instance->state_room - size > ROOM_LEFT + size / 4) {
+    size_t room = (size + ROOM_LEFT) / ROOM_LEFT * ROOM_LEFT;
+    char *state = base_alloc(set->context->env, room);
+    if (!state) return false;
+    base_free(set->context->env, instance->state);
+    instance->state = state;
+    instance->state_room = room;
+  }
+  memcpy(instance->state, bytes, size);
+  instance->state_size = size;
+  return true;
 }
 
 /* An instance is tried again with its next event where no row could be made of its state. What run.c says of such begins so. */
@@ -242,11 +260,10 @@ void set_load(void *context, const store_kept_row *row) {
   if (row->position == 0) return;
   instance->from_first = !row->sound || !row->state;
   if (instance->from_first) return;
-  instance->state = base_alloc(set->context->env, row->state_size + 1);
-  loading->failed |= !instance->state;
-  if (!instance->state) return;
-  memcpy(instance->state, row->state, row->state_size);
-  instance->state_size = row->state_size;
+  if (!set_keep_state(set, instance, row->state, row->state_size)) {
+    loading->failed = true;
+    return;
+  }
   instance->position = row->position;
   memccpy(instance->latest_event_id, row->latest_event_id, 0, sizeof instance->latest_event_id);
   count_instance(set, instance);
@@ -273,8 +290,11 @@ void set_written(const fold_set *set, set_instance *instance) {
 }
 
 bool set_parking_news(const set_instance *instance, store_parked *parked) {
-  *parked = (store_parked){.id = instance->id, .event_id = instance->problem_event, .error = instance->problem};
-  return instance->problem || (instance->was_parked && instance->parking == SET_RUNS);
+  const set_problem *problem = instance->problem;
+  *parked = (store_parked){.id = instance->id};
+  if (problem) parked->event_id = problem->event_id;
+  if (problem) parked->error = problem->text;
+  return problem || (instance->was_parked && instance->parking == SET_RUNS);
 }
 
 void set_settled(const fold_set *set, set_instance *instance) {
@@ -299,45 +319,74 @@ void set_cut(fold_set *set, size_t event) {
   set->touched_count = kept;
 }
 
-/* ---- Bytes ------------------------------------------------------------------------------------------------------------- */
+/* ---- Room -------------------------------------------------------------------------------------------------------------- */
 
-void set_count(fold_set *set) {
-  for (size_t i = 0; i < set->touched_count; i++) count_instance(set, set->touched[i]);
+size_t set_known_last(fold_set *set) {
+  size_t unknown = 0;
+  for (size_t i = 0; i < set->touched_count; i++) {
+    set_instance *instance = set->touched[i];
+    if (instance->known) continue;
+    set->touched[i] = set->touched[unknown];
+    set->touched[unknown++] = instance;
+  }
+  return unknown;
 }
 
-/* Takes instances out of the table, which is then out of order. */
-static void drop_instances(fold_set *set, size_t bytes, bool touched_too) {
-  for (size_t i = 0; i < set->table_size && set->bytes > bytes; i++) {
-    store_parked ignored;
-    set_instance *instance = set->table[i];
-    if (!instance || instance->dirty || instance->view || set_parking_news(instance, &ignored)) continue;
-    if (!touched_too && instance->round == set->round) continue;
-    set->bytes -= instance->counted;
-    set->count--;
-    free_instance(set->context->env, instance);
-    set->table[i] = NULL;
+void set_done(fold_set *set, size_t count) {
+  for (; count > 0; count--) {
+    set_instance *instance = set->touched[--set->touched_count];
+    instance->first = instance->last = SET_NO_LINK;
+    count_instance(set, instance);
   }
 }
 
-/* Puts each where it is looked for, until all are: in place, for there must be no way to fail. */
-static void put_in_order(fold_set *set) {
-  for (bool moved = true; moved;) {
-    moved = false;
-    for (size_t i = 0; i < set->table_size; i++) {
-      set_instance *instance = set->table[i];
-      if (!instance) continue;
-      set->table[i] = NULL;
-      size_t slot = slot_of(set->table, set->table_size, instance->id, strlen(instance->id), instance->hash);
-      set->table[slot] = instance;
-      moved |= slot != i;
-    }
-  }
+size_t set_memory(const fold_set *set) {
+  size_t gaps = set->bytes / 4; /* that states leave behind as they grow: an allocator was seen to keep 18 to 26 % more */
+  return set->bytes + gaps + set->table_size * sizeof(set_instance *) + set->touched_capacity * sizeof(set_instance *) +
+         set->link_capacity * sizeof(set_link);
 }
 
-void set_forget(fold_set *set, size_t bytes) {
-  forget_touched(set);
-  if (set->bytes <= bytes) return;
-  drop_instances(set, bytes, false);
-  drop_instances(set, bytes, true);
-  put_in_order(set);
+static bool has_news(const set_instance *instance) {
+  store_parked ignored;
+  return set_parking_news(instance, &ignored);
+}
+
+/* Once around the table. */
+static size_t choose_some(fold_set *set, bool touched, size_t bytes, size_t *held, set_instance **chosen) {
+  size_t count = 0;
+  for (size_t i = 0; i<set->table_size && * held> bytes; i++) {
+    set->hand = (set->hand + 1) & (set->table_size - 1);
+    set_instance *instance = set->table[set->hand];
+    if (!instance || instance->first != SET_NO_LINK || (instance->round == set->round) != touched) continue;
+    if (has_news(instance)) continue;
+    *held -= instance->counted;
+    chosen[count++] = instance;
+  }
+  return count;
+}
+
+size_t set_choose(fold_set *set, size_t bytes, set_instance **chosen) {
+  size_t held = set->bytes, count = choose_some(set, false, bytes, &held, chosen);
+  return count + choose_some(set, true, bytes, &held, chosen + count);
+}
+
+/* Takes one out of the table, and moves up those behind it that would not be found any more. */
+static void drop_instance(fold_set *set, set_instance *instance) {
+  size_t mask = set->table_size - 1;
+  size_t hole = slot_of(set->table, set->table_size, instance->id, strlen(instance->id), instance->hash);
+  for (size_t slot = (hole + 1) & mask; set->table[slot]; slot = (slot + 1) & mask) {
+    size_t home = set->table[slot]->hash & mask;
+    if (((slot - home) & mask) < ((slot - hole) & mask)) continue;
+    set->table[hole] = set->table[slot];
+    hole = slot;
+  }
+  set->table[hole] = NULL;
+  set->bytes -= instance->counted;
+  set->count--;
+  free_instance(set->context->env, instance);
+}
+
+void set_forget(fold_set *set, set_instance *const *chosen, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (!chosen[i]->dirty && !chosen[i]->view && !has_news(chosen[i])) drop_instance(set, chosen[i]);
 }

@@ -21,10 +21,15 @@ typedef enum set_parking {
   SET_UNSEEN    /* no row can be made of its state: it is tried again with its next event */
 } set_parking;
 
+typedef struct set_problem {
+  char event_id[65];
+  char text[];
+} set_problem;
+
 typedef struct set_instance {
   size_t hash;
   char *state; /* as of `position`; NULL: the initial one */
-  size_t state_size;
+  size_t state_size, state_room;
   char *view; /* by set_view, until the row was written */
   size_t view_size;
   int64_t position; /* of latest_event_id; 0: no event */
@@ -38,8 +43,7 @@ typedef struct set_instance {
   bool read_on;         /* likewise from its row on: what came since was passed over */
   bool was_parked;      /* annal_parked has it */
   set_parking parking;
-  char *problem; /* why it is parked, to be written; NULL: nothing new */
-  char problem_event[65];
+  set_problem *problem; /* why it is parked, to be written; NULL: nothing new */
   char id[];
 } set_instance;
 
@@ -60,6 +64,7 @@ typedef struct fold_set {
   uint32_t round; /* counts chunks */
   set_link *links;
   size_t link_count, link_capacity;
+  size_t hand;     /* where in the table set_choose looks next */
   size_t bytes;    /* that all instances take */
   size_t used;     /* events of the last chunk that were for some instance */
   base_buf answer; /* scratch of set_take */
@@ -110,6 +115,9 @@ void set_load(void *context, const store_kept_row *row);
 int set_fold(fold_set *set, fold_bench *bench, set_instance *instance, const fold_chunk *chunk, int64_t up_to,
              annal_error *error);
 
+/* Makes a copy of the bytes the instance's state. False: no memory. */
+bool set_keep_state(const fold_set *set, set_instance *instance, const char *bytes, size_t size);
+
 /* Makes the view of an instance that is dirty, for its row; where there is none to be had it is dirty no more. */
 int set_view(fold_set *set, fold_bench *bench, set_instance *instance, annal_error *error);
 
@@ -128,10 +136,17 @@ void set_cut(fold_set *set, size_t event);
 /* The number of the first event of the chunk that is for it. */
 size_t set_first_event(const fold_set *set, const set_instance *instance);
 
-/* Counts the bytes of the touched instances anew, after they were folded. */
-void set_count(fold_set *set);
-/* Ends the chunk, and forgets instances of which everything was written and told as long as more than `bytes` are held, those first
- * that it has not touched. */
-void set_forget(fold_set *set, size_t bytes);
+/* Puts those of the touched instances that are known behind the others, whose number it answers. */
+size_t set_known_last(fold_set *set);
+/* The last `count` of the touched instances were folded: the chunk has nothing more for them, and their bytes are counted anew. */
+void set_done(fold_set *set, size_t count);
+
+/* All that it takes. */
+size_t set_memory(const fold_set *set);
+/* Which instances are to be written and forgotten so that `bytes` are held: none that the chunk at hand is still for, and those first
+ * that it is not for at all. Room for all; answers how many. */
+size_t set_choose(fold_set *set, size_t bytes, set_instance **chosen);
+/* Forgets those among them of which everything was written and told. */
+void set_forget(fold_set *set, set_instance *const *chosen, size_t count);
 
 #endif

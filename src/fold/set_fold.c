@@ -44,12 +44,14 @@ static int note_problem(fold_set *set, set_instance *instance, set_parking parki
                         const annal_error *problem, annal_error *error) {
   char text[sizeof problem->message + sizeof problem->where + 4];
   snprintf(text, sizeof text, problem->where[0] ? "%s (%s)" : "%s", problem->message, problem->where);
-  char *copy = base_strdup(set->context->env, text);
-  if (!copy) return error_memory(error);
+  size_t size = strlen(text) + 1;
+  set_problem *noted = base_calloc(set->context->env, 1, sizeof *noted + size);
+  if (!noted) return error_memory(error);
+  memcpy(noted->text, text, size);
+  memccpy(noted->event_id, event_id, 0, sizeof noted->event_id - 1);
   base_free(set->context->env, instance->problem);
-  instance->problem = copy;
+  instance->problem = noted;
   instance->parking = parking;
-  memccpy(instance->problem_event, event_id, 0, sizeof instance->problem_event);
   return ANNAL_OK;
 }
 
@@ -64,15 +66,7 @@ static void forget_problem(fold_set *set, set_instance *instance) {
 /* What the fold of a part has made becomes the instance's. */
 static int adopt(fold_set *set, fold_bench *bench, set_instance *instance, const fold_run *run, annal_error *error) {
   if (run->position == instance->position) return ANNAL_OK; /* none of the events was its own */
-  char *state = base_alloc(set->context->env, bench->out.size + 1);
-  if (!state || bench->out.failed) {
-    base_free(set->context->env, state);
-    return error_memory(error);
-  }
-  memcpy(state, bench->out.bytes, bench->out.size);
-  base_free(set->context->env, instance->state);
-  instance->state = state;
-  instance->state_size = bench->out.size;
+  if (bench->out.failed || !set_keep_state(set, instance, bench->out.bytes, bench->out.size)) return error_memory(error);
   instance->position = run->position;
   memcpy(instance->latest_event_id, run->event_id, sizeof instance->latest_event_id);
   instance->dirty = true;
@@ -146,7 +140,7 @@ static int fold_read(fold_set *set, fold_bench *bench, set_instance *instance, c
 static void forget_state(fold_set *set, set_instance *instance) {
   base_free(set->context->env, instance->state);
   instance->state = NULL;
-  instance->state_size = 0;
+  instance->state_size = instance->state_room = 0;
   instance->position = 0;
   instance->latest_event_id[0] = 0;
 }
@@ -270,6 +264,7 @@ int set_view(fold_set *set, fold_bench *bench, set_instance *instance, annal_err
     return note_problem(set, instance, SET_UNSEEN, instance->latest_event_id, &problem, error);
   }
   if (!code) {
+    base_free(set->context->env, instance->view); /* of a writing that failed */
     instance->view = base_strndup(set->context->env, bench->out.bytes, bench->out.size);
     instance->view_size = bench->out.size;
     if (!instance->view) return error_memory(error);
