@@ -389,6 +389,31 @@ stores.each(_ENV, "a projection over streams that is kept", function(place)
     work(store)
     check_rows(store, store:query_projections { type = "ACCOUNT" }, "ACCOUNT")
   end)
+
+  it("tries every parked instance again, also beside a set that stands still as a whole", function()
+    local function hits(ids, handler)
+      return { ["app.lua"] = ([[
+        event "HIT" { id = t.string }
+        projection "ACCOUNT" { keep = "background", version = 1, init = 0,
+          streams = function(id) return { { types = { "HIT" }, data = { id = id } } } end,
+          ids = function(event) %s return { event.data.id } end,
+          on = { HIT = function(n) %s return n + 1 end } }]]):format(ids, handler) }
+    end
+    directory = apps.write(hits("if event.data.id == 'stop' then error('no ids') end", "error('unlucky')"))
+    local store, events = place():open { app = directory, reload = false }, {}
+    for i = 1, 250 do events[i] = { type = "HIT", data = { id = ("i%03d"):format(i) } } end
+    store:save_events(events)
+    store:save_event { type = "HIT", data = { id = "stop" } }
+    work(store)
+    assert.equal(251, store:stats().sets[1].parked)
+    apps.write(hits("", ""), directory)
+    store:load(directory)
+    work(store)
+    local rows = store:query_projections { type = "ACCOUNT" }
+    assert.equal(251, #rows)
+    check_rows(store, rows, "ACCOUNT")
+    assert.equal(0, store:stats().sets[1].parked)
+  end)
 end)
 
 stores.each(_ENV, "two generations of scripts", function(place)

@@ -18,6 +18,8 @@ typedef struct kept_set {
   bool by_type;          /* of the log only the types of the projection are read: most of the rest is not for it */
   bool was_halted, halted;
   char retry_after[LIMIT_VALUE_BYTES + 1]; /* the last one that was tried again */
+  char retry_up_to[LIMIT_VALUE_BYTES + 1]; /* the last one of those that are being tried */
+  bool retry_ends;                         /* there are no more after it */
   size_t piece_events;                     /* how many a piece may have */
   int64_t overtaken_at;                    /* monotonic; 0: never */
   int64_t own_touch;                       /* when this keeper has written the checkpoint, by the store's clock */
@@ -157,23 +159,32 @@ static int fold_piece(kept_set *set, fold_build *build, build_set *b, bool *at_h
   return code;
 }
 
+typedef struct retrying {
+  kept_set *kept;
+  fold_set *set;
+  size_t seen;
+  bool failed; /* no memory */
+} retrying;
+
 static void enter_parked(void *context, const store_parked *parked) {
-  set_loading *loading = context;
-  bool whole = parked->id[0] == 0 && has_instances(loading->set->projection);
-  if (!whole && !set_enter(loading->set, parked->id)) loading->failed = true;
+  retrying *r = context;
+  bool whole = parked->id[0] == 0 && has_instances(r->set->projection);
+  if (!whole && !set_enter(r->set, parked->id)) r->failed = true;
+  memccpy(r->kept->retry_up_to, parked->id, 0, sizeof r->kept->retry_up_to - 1);
+  r->seen++;
 }
 
 /* What was parked before this start is tried again, some at a time: whatever failed may have been the world around the scripts, or,
  * under a pinned version, the scripts themselves. */
-static int retry_piece(fold_keeper *keeper, kept_set *set, fold_build *build, build_set *b, annal_error *error) {
+static int retry_piece(fold_keeper *keeper, kept_set *set, fold_build *build, build_set *b, bool *tried, annal_error *error) {
   const char *after = set->retry_after[0] ? set->retry_after : NULL;
-  set_loading loading = {.set = &b->set};
-  int code = store_parked_of(keeper->store, set->projection->name, b->name, after, BUILD_ENTERED, enter_parked, &loading, error);
-  if (!code && loading.failed) code = error_memory(error);
-  size_t count = b->set.touched_count;
-  set->retried = count < BUILD_ENTERED;
-  if (count > 0) memccpy(set->retry_after, b->set.touched[count - 1]->id, 0, sizeof set->retry_after - 1);
-  return code || count == 0 ? code : build_fold_entered(build, b, error);
+  retrying r = {.kept = set, .set = &b->set};
+  int code = store_parked_of(keeper->store, set->projection->name, b->name, after, BUILD_ENTERED, enter_parked, &r, error);
+  if (!code && r.failed) code = error_memory(error);
+  set->retry_ends = r.seen < BUILD_ENTERED;
+  *tried = b->set.touched_count > 0;
+  if (!code && !*tried) set->retried = true;
+  return code || !*tried ? code : build_fold_entered(build, b, error);
 }
 
 static int commit(fold_keeper *keeper, kept_set *set, fold_build *build, build_set *b, bool serve, annal_error *error) {
@@ -199,18 +210,21 @@ static int commit(fold_keeper *keeper, kept_set *set, fold_build *build, build_s
 
 /* With the piece in hand. */
 static int do_piece(fold_keeper *keeper, kept_set *set, fold_build *build, build_set *b, bool *done, annal_error *error) {
-  bool at_head = true, retry = !set->retried;
+  bool at_head = true, tried = false;
   b->unread = !is_served(set, &b->found);
   b->place = b->found.checkpoint;
   b->set.was_halted = set->was_halted;
-  int code = retry ? retry_piece(keeper, set, build, b, error) : ANNAL_OK;
-  bool tried = retry && b->set.touched_count > 0;
+  int code = set->retried ? ANNAL_OK : retry_piece(keeper, set, build, b, &tried, error);
   if (!code && !tried) code = fold_piece(set, build, b, &at_head, error);
   if (code) return code;
   bool serve = !tried && at_head && b->unread && is_wanted(set, &b->found) && !b->set.halted;
   bool moved = b->place.position > b->found.checkpoint.position;
   *done = tried || moved || serve || b->set.halted;
-  return *done ? commit(keeper, set, build, b, serve, error) : ANNAL_OK;
+  if (*done) code = commit(keeper, set, build, b, serve, error);
+  if (code || !tried || b->overtaken) return code;
+  memcpy(set->retry_after, set->retry_up_to, sizeof set->retry_after);
+  set->retried = set->retry_ends;
+  return ANNAL_OK;
 }
 
 static int begin_piece(fold_keeper *keeper, kept_set *set, bool *done, annal_error *error) {
