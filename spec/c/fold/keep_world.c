@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <libpq-fe.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 /* ---- Memory that ends -------------------------------------------------------------------------------------------------- */
@@ -52,6 +53,17 @@ static void watch_disk(void) {
   sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
   assert_int_equal(vfs->xSetSystemCall(vfs, "pwrite", (sqlite3_syscall_ptr)write_if_possible), SQLITE_OK);
   assert_int_equal(vfs->xSetSystemCall(vfs, "pwrite64", (sqlite3_syscall_ptr)write_if_possible), SQLITE_OK);
+}
+
+/* ---- A server that is spoken to no more --------------------------------------------------------------------------------- */
+
+static long sends = -1; /* how often this process may still send something to a server; negative: as it likes */
+
+/* Takes the place of the C library's, also for libpq. */
+ssize_t send(int socket, const void *bytes, size_t size, int flags) {
+  if (sends == 0) raise(SIGKILL);
+  if (sends > 0) sends--;
+  return sendto(socket, bytes, size, flags, NULL, 0);
 }
 
 /* Whether one of the two has ended. */
@@ -302,6 +314,7 @@ int keep_crash(char **arguments) {
   annal_store *handle = open_store(arguments[0], arguments[1], arguments[2], 0, &memory);
   bool on_file = arguments[0][0] == '/';
   if (on_file && keep_pick(4)) disk.left = (long)keep_pick(40);
+  else if (!on_file && keep_pick(4)) sends = (long)keep_pick(25);
   else memory.left = pick_end(atol(arguments[4]));
   bool rebuilds = keep_pick(3) == 0, saves = keep_pick(3) == 0;
   for (int i = 0; i < 3; i++) {
@@ -312,12 +325,13 @@ int keep_crash(char **arguments) {
     else if (rebuilds) rebuild_some(handle, "P0", &error);
     else annal_run_once(handle, 0, &error);
   }
-  memory.left = disk.left = -1;
+  memory.left = disk.left = sends = -1;
   annal_close(handle);
   return 0;
 }
 
-/* Another process works as the program does, and is killed at some allocation, or at one of the writes of SQLite. */
+/* Another process works as the program does, and is killed at some allocation, at one of the writes of SQLite, or between two
+ * messages to a server. */
 static void crash(keep_world *w, const keep_program *p) {
   char path[128], seed[32], usual[32];
   app_path(w, p->variant, path);

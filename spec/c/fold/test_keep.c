@@ -6,7 +6,7 @@
  * position are folded in one go, with no row, no state, no page in between. */
 #include "keep_world.h"
 
-enum { TRIALS = 10, SERVER_TRIALS = 7, STEPS = 90, LOG_MAX = 1024 };
+enum { TRIALS = 10, SERVER_TRIALS = 12, STEPS = 90, LOG_MAX = 1024 };
 
 /* How often what was looked at, so that a test that looks at nothing is noticed. */
 static struct {
