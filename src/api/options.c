@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "base/limits.h"
-#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,11 +44,16 @@ static int check_lists(const annal_options *options, annal_error *error) {
   return code;
 }
 
+static int check_seconds(double seconds, const char *name, annal_error *error) {
+  if (seconds > 0 && seconds <= LIMIT_TIMEOUT_MOST_SECONDS) return ANNAL_OK;
+  return error_set(error, ANNAL_MISUSE, name, "the %s must be a number of seconds above 0 and not above %.0f", name,
+                   LIMIT_TIMEOUT_MOST_SECONDS);
+}
+
 static int check_numbers(const annal_options *options, annal_error *error) {
-  if (!(options->timeout > 0) || !isfinite(options->timeout))
-    return error_set(error, ANNAL_MISUSE, "timeout", "the timeout must be a number of seconds above 0");
-  if (!(options->lock_timeout > 0) || !isfinite(options->lock_timeout))
-    return error_set(error, ANNAL_MISUSE, "lock_timeout", "the lock_timeout must be a number of seconds above 0");
+  int code = check_seconds(options->timeout, "timeout", error);
+  if (!code) code = check_seconds(options->lock_timeout, "lock_timeout", error);
+  if (code) return code;
   if (options->connections < 1)
     return error_set(error, ANNAL_MISUSE, "connections", "%d connections are not enough, at least 1 is needed",
                      options->connections);

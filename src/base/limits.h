@@ -69,6 +69,7 @@
 /* ---- Time ---- */
 #define LIMIT_TIMEOUT_SECONDS 30.0
 #define LIMIT_LOCK_TIMEOUT_SECONDS 10.0
+#define LIMIT_TIMEOUT_MOST_SECONDS 2000000.0 /* of both: PostgreSQL counts milliseconds in 31 bits, which ends after 24 days */
 
 #define LIMIT_CONNECTIONS 8
 #define LIMIT_CACHE_BYTES (64u << 20)
@@ -86,11 +87,11 @@
 #define LIMIT_CLEAN_EVERY_US (INT64_C(3600) * 1000000) /* and that is looked at so often */
 #define LIMIT_CHUNK_EVENTS 200000                      /* of a rebuild, to begin with; later by how long one took … */
 #define LIMIT_CHUNK_US 3000000                         /* … which should be this at most: so often progress is told */
-#define LIMIT_COMMIT_US 5000000       /* what a rebuild has done since is done again after a crash … */
-#define LIMIT_COMMIT_SHARE 10         /* … or more, where writing it down takes more than this part of the time */
-#define LIMIT_CATCH_UP_EVENTS 1000    /* so few newer events are left to the worker */
-#define LIMIT_CATCH_UPS 20            /* rounds after the first: with each there is less to do */
-#define LIMIT_JOBS 256                /* threads of a rebuild */
+#define LIMIT_COMMIT_US 5000000                        /* what a rebuild has done since is done again after a crash … */
+#define LIMIT_COMMIT_SHARE 10      /* … or more, where writing it down takes more than this part of the time */
+#define LIMIT_CATCH_UP_EVENTS 1000 /* so few newer events are left to the worker */
+#define LIMIT_CATCH_UPS 20         /* rounds after the first: with each there is less to do */
+#define LIMIT_JOBS 256             /* threads of a rebuild */
 #define LIMIT_RUN_SLICE_US                                                                                                       \
   250000 /* at which a worker looks around without a hint: whether scripts changed, or another worker died */
 

@@ -2,6 +2,7 @@
 #include "../fold/support.h"
 
 #include "base/limits.h"
+#include <math.h>
 
 static void start(place *p) {
   place_init(p);
@@ -307,7 +308,10 @@ static void wrong_options_are_refused_by_name(void **unused) {
       {{.size = sizeof(annal_options), .events = ""}, "events"},
       {{.size = sizeof(annal_options), .events = "t", .projections = "t"}, "projections"},
       {{.size = sizeof(annal_options), .timeout = -1}, "timeout"},
+      {{.size = sizeof(annal_options), .timeout = 2000001}, "timeout"},
+      {{.size = sizeof(annal_options), .timeout = NAN}, "timeout"},
       {{.size = sizeof(annal_options), .lock_timeout = -1}, "lock_timeout"},
+      {{.size = sizeof(annal_options), .lock_timeout = 1e300}, "lock_timeout"},
       {{.size = sizeof(annal_options), .connections = -1}, "connections"},
       {{.size = sizeof(annal_options), .budget = -1}, "budget"},
       {{.size = 0}, ""},

@@ -262,15 +262,25 @@ static void whoever_may_append_may_call_it(void **state) {
   event.id = "b";
   assert_ok(store_append(s, &save, &test_error));
   assert_int_equal(event.position, 2);
-  store_close(s);
   assert_string_equal(ask(conn, "select has_function_privilege('public', 'annal_append_one_1'::regproc, 'execute')"), "f");
   snprintf(sql, sizeof sql, "revoke execute on function annal_append_one_1 from \"%s Guest\"", f->schema);
   run(conn, sql);
+  event.id = "bb";
+  assert_ok(store_append(s, &save, &test_error)); /* while it is open: it goes the other way from then on */
+  assert_int_equal(event.position, 3);
+  assert_false(fits(s, &save));
+  store_close(s);
   assert_ok(open_with(f, user, &s));
   assert_false(fits(s, &save));
   event.id = "c";
   assert_ok(store_append(s, &save, &test_error));
   store_close(s);
+  run(conn, "drop function annal_append_one_1"); /* as where a dump of an older program is put back */
+  assert_true(fits(f->store, &save));
+  event.id = "d";
+  assert_ok(store_append(f->store, &save, &test_error));
+  assert_int_equal(event.position, 5);
+  assert_false(fits(f->store, &save));
   snprintf(sql, sizeof sql, "drop owned by \"%s Guest\"; drop role \"%s Guest\"", f->schema, f->schema);
   run(conn, sql);
   PQfinish(conn);

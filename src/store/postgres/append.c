@@ -373,7 +373,12 @@ static int append_live(pg_store *s, pg_conn *within, const pg_call *call, store_
   return code;
 }
 
-/* A save by the function for one event. False: it is not one that this function knows. */
+/* The function has gone, or may not be called any more: where an older dump was put back, or rights were taken. */
+static bool is_without_one(const annal_error *error) {
+  return !error->in_doubt && (strcmp(error->sqlstate, "42883") == 0 || strcmp(error->sqlstate, "42501") == 0);
+}
+
+/* A save by the function for one event. False: it is not one that this function knows, or there is no such function. */
 static bool append_one(pg_store *s, store_entry **entry, int *code, annal_error *error) {
   pg_one room = {0};
   pg_params params;
@@ -385,6 +390,7 @@ static bool append_one(pg_store *s, store_entry **entry, int *code, annal_error 
   PQclear(result);
   pg_params_free(&params);
   pg_one_free(&room);
+  if (*code && is_without_one(error)) return s->has_append_one = false;
   return true;
 }
 

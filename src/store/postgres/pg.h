@@ -152,7 +152,7 @@ struct pg_store {
   char *append_rows_sql;   /* the same two for saves with rows */
   char *append_rows_marked_sql;
   char *append_one_sql;
-  bool has_append_one;           /* its function is there, and this role may call it */
+  bool has_append_one;           /* its function is there, and this role may call it; the queue's leader finds out */
   _Atomic(size_t) largest_event; /* that this handle has met, where it matters for pages */
   atomic_bool has_large;         /* some events may be large: their table has a TOAST table that is not empty */
 };
