@@ -123,23 +123,27 @@ static int make_room(fold_build *build, build_set *set, annal_error *error) {
   return code;
 }
 
-/* How many instances are loaded and folded between two looks at how much memory they take: few where there is little of it. */
-static size_t group_of(const fold_build *build) {
-  size_t some = limit_of(build) >> 14;
-  return some < 1 ? 1 : some < LOAD_AT_ONCE ? some : LOAD_AT_ONCE;
+enum { FIRST_GROUP = 16, GROUPS = 16 }; /* of what may be in memory one group should take a part that is so small */
+
+/* How many instances are loaded and folded between two looks at how much memory they take: by what those just now took. */
+static size_t next_group(const fold_build *build, size_t count, size_t taken) {
+  size_t most = count * 2 < LOAD_AT_ONCE ? count * 2 : LOAD_AT_ONCE;
+  size_t fits = limit_of(build) / GROUPS / (taken / count + 1);
+  return fits < 1 ? 1 : fits < most ? fits : most;
 }
 
 /* Those in memory first, then the others group by group; each that the chunk is for is loaded once at most. */
 static int fold_in_groups(fold_build *build, fold_task *task, annal_error *error) {
   build_set *set = task->set;
-  size_t unknown = set_known_last(&set->set), group = group_of(build);
+  size_t unknown = set_known_last(&set->set), group = FIRST_GROUP;
   int code = fold_last(build, task, set->set.touched_count - unknown, error);
   while (!code && !set->overtaken) {
     code = make_room(build, set, error);
     if (code || set->overtaken || set->set.touched_count == 0) break;
-    size_t count = set->set.touched_count < group ? set->set.touched_count : group;
+    size_t count = set->set.touched_count < group ? set->set.touched_count : group, before = set->set.bytes;
     code = load_some(set, set->set.touched + (set->set.touched_count - count), count, error);
     if (!code) code = fold_last(build, task, count, error);
+    group = next_group(build, count, set->set.bytes > before ? set->set.bytes - before : 0);
   }
   return code;
 }

@@ -20,6 +20,7 @@ typedef struct kept_set {
   char retry_after[LIMIT_VALUE_BYTES + 1]; /* the last one that was tried again */
   char retry_up_to[LIMIT_VALUE_BYTES + 1]; /* the last one of those that are being tried */
   bool retry_ends;                         /* there are no more after it */
+  bool retry_failed;                       /* the world failed at them: what is new goes first now */
   size_t piece_events;                     /* how many a piece may have */
   int64_t overtaken_at;                    /* monotonic; 0: never */
   int64_t own_touch;                       /* when this keeper has written the checkpoint, by the store's clock */
@@ -214,14 +215,18 @@ static int do_piece(fold_keeper *keeper, kept_set *set, fold_build *build, build
   b->unread = !is_served(set, &b->found);
   b->place = b->found.checkpoint;
   b->set.was_halted = set->was_halted;
-  int code = set->retried ? ANNAL_OK : retry_piece(keeper, set, build, b, &tried, error);
+  bool retry = !set->retried && !set->retry_failed;
+  set->retry_failed = retry; /* until it has come to its end */
+  int code = retry ? retry_piece(keeper, set, build, b, &tried, error) : ANNAL_OK;
   if (!code && !tried) code = fold_piece(set, build, b, &at_head, error);
   if (code) return code;
   bool serve = !tried && at_head && b->unread && is_wanted(set, &b->found) && !b->set.halted;
   bool moved = b->place.position > b->found.checkpoint.position;
   *done = tried || moved || serve || b->set.halted;
   if (*done) code = commit(keeper, set, build, b, serve, error);
-  if (code || !tried || b->overtaken) return code;
+  if (code) return code;
+  set->retry_failed = false;
+  if (!tried || b->overtaken) return ANNAL_OK;
   memcpy(set->retry_after, set->retry_up_to, sizeof set->retry_after);
   set->retried = set->retry_ends;
   return ANNAL_OK;

@@ -184,7 +184,8 @@ static bool is_time_to_commit(const rebuild *r) {
 static size_t chunk_bytes(const rebuild *r) {
   size_t states = 0, most = states_of(r->options->budget);
   for (size_t i = 0; i < r->count; i++) states += set_memory(&r->targets[i].set->set);
-  return (r->options->budget - (states < most ? states : most)) / (r->build.crew.size ? 2 : 1) + 1;
+  size_t left = (r->options->budget - (states < most ? states : most)) / (r->build.crew.size ? 2 : 1);
+  return left > 0 ? left : 1;
 }
 
 enum { CHUNK_GROWS = 4 }; /* by this at most from one to the next: the first ones of a rebuild are quick */
@@ -224,6 +225,7 @@ static int tell(const rebuild *r, const store_head_info *place, annal_error *err
 /* The next chunk has as many events as should take the time that one may. */
 static void adapt_chunk(rebuild *r, int64_t spent) {
   size_t events = r->chunks[0].count, most = events * CHUNK_GROWS;
+  if (events == 0) return;                                        /* it says nothing of events */
   if (spent < LIMIT_CHUNK_US && events < r->chunk_events) return; /* it was not what made it small */
   double wanted = (double)events * LIMIT_CHUNK_US / (double)(spent + 1) / 2;
   r->chunk_events = wanted < (double)most ? (size_t)wanted + 1 : most;

@@ -109,14 +109,20 @@ static int fold_events(fold_set *set, fold_bench *bench, set_instance *instance,
     instance->read_on = true;
     return note_problem(set, instance, SET_UNSEEN, bench->events[count - 1].id, &problem, error);
   }
-  code = note_problem(set, instance, SET_POISONED, run.failed_id, &problem, error);
+  char failed_id[sizeof run.failed_id];
+  memcpy(failed_id, run.failed_id, sizeof failed_id);
   size_t before = 0;
   while (before < count && bench->events[before].position < run.failed_at) before++;
-  if (code || before == 0) return code;
   run.source.count = before;
-  code = run_once(bench, instance, &run, &problem, error);
-  if (!code) return adopt(set, bench, instance, &run, error);
-  return is_theirs(code) ? ANNAL_OK : code; /* then it stays as it was before the chunk */
+  code = ANNAL_OK;
+  if (before > 0) {
+    annal_error ignored;
+    code = run_once(bench, instance, &run, &ignored, error);
+    if (!code) code = adopt(set, bench, instance, &run, error);
+    else if (is_theirs(code)) code = ANNAL_OK; /* then it stays as it was before the chunk */
+  }
+  /* Only now: where the machine failed it is not to be said of one that lacks what came before. */
+  return code ? code : note_problem(set, instance, SET_POISONED, failed_id, &problem, error);
 }
 
 /* ---- Reading anew ------------------------------------------------------------------------------------------------------ */
@@ -156,23 +162,31 @@ static int fold_anew(fold_set *set, fold_bench *bench, set_instance *instance, c
              set->projection->name, text_show(instance->id, shown));
     forget_state(set, instance);
   }
-  forget_problem(set, instance);
   int code = fold_read(set, bench, instance, streams, up_to, &run, &problem, error);
   if (is_theirs(code) && run.unfit && !instance->from_first) {
     instance->from_first = true;
     return fold_anew(set, bench, instance, streams, up_to, error);
   }
-  instance->from_first = instance->read_on = false;
-  if (!code) return adopt(set, bench, instance, &run, error);
-  if (!is_theirs(code)) return code;
-  if (run.failed_at == 0) {
-    instance->read_on = true;
-    return note_problem(set, instance, SET_UNSEEN, instance->latest_event_id, &problem, error);
+  if (code && !is_theirs(code)) return code; /* what was told of it is still true */
+  bool failed = code != ANNAL_OK;
+  int64_t failed_at = failed ? run.failed_at : 0;
+  char failed_id[sizeof run.failed_id];
+  memcpy(failed_id, run.failed_id, sizeof failed_id);
+  if (failed_at > 0) {
+    annal_error ignored;
+    code = fold_read(set, bench, instance, streams, failed_at - 1, &run, &ignored, error);
+    if (code && !is_theirs(code)) return code;
   }
-  code = note_problem(set, instance, SET_POISONED, run.failed_id, &problem, error);
-  if (!code) code = fold_read(set, bench, instance, streams, run.failed_at - 1, &run, &problem, error);
-  if (!code) return adopt(set, bench, instance, &run, error);
-  return is_theirs(code) ? ANNAL_OK : code;
+  if (!code) code = adopt(set, bench, instance, &run, error);
+  if (code && !is_theirs(code)) return code;
+  code = ANNAL_OK;
+  if (!failed) forget_problem(set, instance);
+  else if (failed_at == 0) code = note_problem(set, instance, SET_UNSEEN, instance->latest_event_id, &problem, error);
+  else code = note_problem(set, instance, SET_POISONED, failed_id, &problem, error);
+  if (code) return code;
+  instance->from_first = false;
+  instance->read_on = failed && failed_at == 0;
+  return ANNAL_OK;
 }
 
 /* ---- A step ------------------------------------------------------------------------------------------------------------ */
@@ -259,16 +273,18 @@ int set_view(fold_set *set, fold_bench *bench, set_instance *instance, annal_err
   int code = make_view(set, bench, instance, &problem);
   if (code == ANNAL_BUDGET && renew_state(bench, error)) return ANNAL_UNAVAILABLE;
   if (is_theirs(code)) {
-    instance->dirty = false;
-    if (instance->parking == SET_POISONED) return ANNAL_OK; /* that is what is told */
-    return note_problem(set, instance, SET_UNSEEN, instance->latest_event_id, &problem, error);
+    code = ANNAL_OK; /* of one that is poisoned that is what is told */
+    if (instance->parking != SET_POISONED)
+      code = note_problem(set, instance, SET_UNSEEN, instance->latest_event_id, &problem, error);
+    instance->dirty = code != ANNAL_OK; /* or neither row nor problem would be written */
+    return code;
   }
   if (!code) {
     base_free(set->context->env, instance->view); /* of a writing that failed */
     instance->view = base_strndup(set->context->env, bench->out.bytes, bench->out.size);
     instance->view_size = bench->out.size;
     if (!instance->view) return error_memory(error);
-    if (instance->parking == SET_UNSEEN) forget_problem(set, instance);
+    if (instance->parking == SET_UNSEEN && !instance->read_on) forget_problem(set, instance);
     return ANNAL_OK;
   }
   *error = problem;
