@@ -71,6 +71,8 @@
 #define LIMIT_LOCK_TIMEOUT_SECONDS 10.0
 #define LIMIT_TIMEOUT_MOST_SECONDS 2000000.0 /* of both: PostgreSQL counts milliseconds in 31 bits, which ends after 24 days */
 
+#define LIMIT_AWAKE_US 400 /* answers that usually take no longer are waited for awake: sleeping costs 50 to 100 of it */
+
 #define LIMIT_CONNECTIONS 8
 #define LIMIT_CACHE_BYTES (64u << 20)
 

@@ -11,7 +11,7 @@
 
 #define PLAIN_CALL                                                                                                               \
   "select (annal_append_1('{1,2}', null, array['%s'], array['T'], array[1], array['{}']::json[], null, null, null, null, null, " \
-  "null, null, null, null, null, null, null, null, null)).results[1]"
+  "null, null, null, null, null, null, null, null, null)).positions[1] > 0"
 
 static const char *plain_call(const char *id) {
   static char sql[512];

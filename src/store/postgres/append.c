@@ -199,12 +199,15 @@ static void get_id(const answers *given, size_t number, char id[LIMIT_ID_BYTES +
   id[value.size] = 0;
 }
 
-static void take_stored(const answers *given, size_t number, store_save *save) {
-  int64_t position = get_int(given, POSITIONS, number), time = get_int(given, TIMES, number) + PG_EPOCH;
+static void note_stored(store_save *save, int64_t position, int64_t time) {
   for (size_t i = 0; i < save->count; i++) {
     save->events[i].position = position + (int64_t)i;
     if (!save->keep_created_at) save->events[i].created_at = time;
   }
+}
+
+static void take_stored(const answers *given, size_t number, store_save *save) {
+  note_stored(save, get_int(given, POSITIONS, number), get_int(given, TIMES, number) + PG_EPOCH);
 }
 
 static void take_found(const answers *given, size_t *found, store_save *save) {
@@ -255,12 +258,27 @@ static int take_answer(const answers *given, size_t number, size_t *found, store
   }
 }
 
+/* All were stored, one after the other. */
+static void take_all(const answers *given, store_entry **entries, size_t count) {
+  int64_t position = get_int(given, POSITIONS, 0), time = get_int(given, TIMES, 0) + PG_EPOCH;
+  for (size_t i = 0; i < count; i++) {
+    entries[i]->result = ANNAL_OK;
+    note_stored(entries[i]->save, position, time);
+    position += (int64_t)entries[i]->save->count;
+  }
+}
+
 static int take_answers(const PGresult *result, store_entry **entries, size_t count, annal_error *error) {
   answers given;
   pg_value last;
-  if (!open_answers(result, &given) || !pg_array_get(given.columns[RESULTS], (int64_t)count - 1, &last))
-    return error_set(error, ANNAL_CORRUPT, NULL, "annal_append_1 is not the function that annal made");
+  bool ours = open_answers(result, &given), all = ours && !given.columns[RESULTS].bytes;
+  if (ours) ours = pg_array_get(given.columns[all ? POSITIONS : RESULTS], all ? 0 : (int64_t)count - 1, &last);
+  if (!ours) return error_set(error, ANNAL_CORRUPT, NULL, "annal_append_1 is not the function that annal made");
   size_t found = 0;
+  if (all) {
+    take_all(&given, entries, count);
+    return ANNAL_OK;
+  }
   for (size_t i = 0; i < count; i++) entries[i]->result = take_answer(&given, i, &found, entries[i]->save, &entries[i]->error);
   return ANNAL_OK;
 }

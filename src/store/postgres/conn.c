@@ -10,32 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Calls --------------------------------------------------------------------------------------------------------------- */
-
-pg_call pg_call_begin(pg_store *s) {
-  return (pg_call){.deadline = base_monotonic() + s->timeout, .interrupts = atomic_load(&s->interrupts)};
-}
-
-bool pg_interrupted(const pg_store *s, const pg_call *call) { return atomic_load(&s->interrupts) != call->interrupts; }
-
-/* Waits until the socket is ready, in slices, so that an interrupt from another thread is seen. False at the deadline, or when
- * an interrupted server does not answer. */
-static bool wait_socket(pg_store *s, PGconn *pq, short events, const pg_call *call) {
-  int64_t interrupted_at = 0;
-  for (;;) {
-    int64_t now = base_monotonic(), left = call->deadline - now;
-    if (left <= 0) return false;
-    if (pg_interrupted(s, call)) {
-      if (!interrupted_at) interrupted_at = now;
-      else if (now - interrupted_at > PG_GRACE) return false;
-    }
-    int slice = left > 200000 ? 200 : (int)(left / 1000) + 1;
-    struct pollfd waited = {.fd = PQsocket(pq), .events = events};
-    int ready = poll(&waited, 1, slice);
-    if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
-  }
-}
-
 /* ---- Being interrupted --------------------------------------------------------------------------------------------------- */
 
 /* A cancel object is visible to pg_interrupt only while a statement is under way. */
@@ -82,7 +56,7 @@ static int poll_connect(pg_store *s, pg_conn *conn, const pg_call *call, annal_e
       return error_set(error, ANNAL_UNAVAILABLE, NULL, "interrupted while connecting to %s", s->place);
     }
     short events = status == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-    if (!wait_socket(s, conn->pq, events, call)) {
+    if (!pg_wait(s, conn->pq, events, call)) {
       pg_disconnect(s, conn);
       return error_set(error, ANNAL_UNAVAILABLE, NULL, "%s does not answer", s->place);
     }
@@ -230,7 +204,7 @@ static int flush(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *e
     int left = PQflush(conn->pq);
     if (left == 0) return ANNAL_OK;
     if (left < 0) return pg_fail(s, conn, NULL, call, error);
-    if (!wait_socket(s, conn->pq, POLLIN | POLLOUT, call)) {
+    if (!pg_wait(s, conn->pq, POLLIN | POLLOUT, call)) {
       pg_disconnect(s, conn);
       return error_set(error, ANNAL_UNAVAILABLE, NULL, "%s does not take what is sent to it", s->place);
     }
@@ -244,7 +218,7 @@ static int next_result(pg_store *s, pg_conn *conn, const pg_call *call, PGresult
   pg_call late = *call; /* the server is to report its own timeout */
   late.deadline += PG_GRACE;
   while (PQisBusy(conn->pq)) {
-    if (!wait_socket(s, conn->pq, POLLIN, &late)) {
+    if (!pg_wait_answer(s, conn, &late)) {
       pg_disconnect(s, conn);
       return error_set(error, ANNAL_UNAVAILABLE, NULL,
                        pg_interrupted(s, call) ? "interrupted; %s did not confirm it" : "%s does not answer", s->place);

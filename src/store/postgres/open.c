@@ -174,6 +174,7 @@ static int new_store(const base_env *env, const annal_options *options, pg_store
   pg_store *s = base_calloc(env, 1, sizeof *s);
   if (!s) return error_memory(error);
   s->base = (store){.backend = &backend, .env = env, .options = options};
+  s->can_wait_awake = pg_can_wait_awake();
   s->timeout = (int64_t)(options->timeout * 1e6);
   s->host_clock = options->clock != NULL;
   s->lock_ms = (int64_t)(options->lock_timeout * 1e3);

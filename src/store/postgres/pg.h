@@ -61,7 +61,7 @@ void pg_render_text(base_buf *out, const pg_names *names, const char *text); /* 
 void pg_render_functions(base_buf *out, const pg_names *names, const char *const *fields, size_t count);
 void pg_render_functions_row(base_buf *out, const pg_names *names);
 /* Rises with every change of what they are made of, so that of two programs on one store the newer one's functions stay. */
-#define PG_FUNCTIONS_REVISION 5
+#define PG_FUNCTIONS_REVISION 6
 #define PG_FUNCTIONS_KEY "functions" /* absent: revision 1 */
 /* A declared field on "events" or "projections", or on "order" for one of the latter in its order: its index and its row in
  * annal_meta; the names of both. */
@@ -95,6 +95,7 @@ typedef struct pg_conn {
   uint32_t names[PG_STATEMENTS];
   size_t statement_count;
   uint32_t next_name;
+  int64_t usual_us;        /* how long its answers took of late */
   bool marked;             /* its session bears the handle's mark */
   bool submitted;          /* a statement was handed to libpq; for append.c, which sets it back */
   bool sent;               /* an answer is still to come */
@@ -145,6 +146,8 @@ struct pg_store {
   pg_conn *own; /* for transactions of the caller's: as many as readers, so that no one's reads wait for another's transaction */
   _Atomic(PGcancel *) *cancels; /* one a connection: readers, the writer, own; set while a statement is under way */
   PGcancel **cancel_owned;
+  bool can_wait_awake;     /* there is a processor for the server beside one for who waits (wait.c) */
+  atomic_bool is_awake;    /* some thread waits so */
   atomic_uint interrupts;  /* how many there were */
   atomic_int interrupting; /* interrupts being carried out, which hold on to cancels */
   char *append_sql;
@@ -169,6 +172,11 @@ typedef struct pg_call {
 
 pg_call pg_call_begin(pg_store *s);
 bool pg_interrupted(const pg_store *s, const pg_call *call);
+bool pg_can_wait_awake(void);
+/* Until the socket is ready, or the server has something to say. False at the deadline, or when an interrupted server does not
+ * answer. */
+bool pg_wait(const pg_store *s, const PGconn *pq, short events, const pg_call *call);
+bool pg_wait_answer(pg_store *s, pg_conn *conn, const pg_call *call);
 
 /* Connects and makes the session ready. A connection that fails is left unconnected. */
 int pg_connect(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error);

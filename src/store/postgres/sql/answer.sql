@@ -1,6 +1,7 @@
 -- What the append answers: for each save of the call …
 create type @answer@ as (
-  results   int[],          -- 0 stored, 1 was stored, 2 conflict, 3 conflict: the id is not stored, 4 duplicate,
+  results   int[],          -- null: all stored, one after the other from positions[1] on, at times[1]; else of each
+                            -- 0 stored, 1 was stored, 2 conflict, 3 conflict: the id is not stored, 4 duplicate,
                             -- 5 only some are stored, 6 time before the newest event's, 7 time in the future
   numbers   int[],          -- where refused: which stream (2, 3) or event (4, 5) of the save, from 1
   positions bigint[],       -- stored: of the first event; 2: of the newer event; 4, 5: of the stored one

@@ -104,12 +104,11 @@ begin
                        field_values);
   end if;
 
-  -- Where nothing can be refused and no save can touch another, what each save would come to is said at once: in PL/pgSQL the steps
-  -- below cost more than the events.
+  -- Where nothing can be refused and no save can touch another, what all saves come to is said at once: in PL/pgSQL the steps below
+  -- cost more than the events.
   if flushes is null and not known and event_times is null and coalesce(array_remove(newers, null), '{}') = '{}' then
-    results := array_fill(0, array[saves]);
-    positions := array(select head + s.start from unnest(save_starts[1 : saves]) with ordinality as s (start, save) order by s.save);
-    times := array_fill(clock, array[saves]);
+    positions := array[next];
+    times := array[clock];
     pending_end := save_starts[saves + 1];
     next := head + pending_end;
     undecided := saves + 1;

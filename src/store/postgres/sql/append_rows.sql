@@ -34,12 +34,14 @@ begin
   perform set_config('lock_timeout', lock_ms::text, true) where lock_ms is not null;
   insert into @projections@ (type, fingerprint, id, state, data, position, latest_event_id, created_at, updated_at)
   select distinct on (n.type, n.fingerprint, n.id)
-         n.type, n.fingerprint, n.id, n.state, n.data, answer.positions[n.save] + n.last, event_ids[save_starts[n.save] + n.last],
+         n.type, n.fingerprint, n.id, n.state, n.data,
+         coalesce(answer.positions[n.save], answer.positions[1] + save_starts[n.save] - 1) + n.last,
+         event_ids[save_starts[n.save] + n.last],
          coalesce(host_clock, statement_timestamp()), coalesce(host_clock, statement_timestamp())
     from (select r.save, r.last, r.type collate "C", r.fingerprint collate "C", r.id collate "C", r.state, r.data
             from unnest(row_saves, row_lasts, row_types, row_fingerprints, row_ids, row_states, row_data)
                  as r (save, last, type, fingerprint, id, state, data)
-           where answer.results[r.save] = 0) n
+           where coalesce(answer.results[r.save], 0) = 0) n
    order by n.type, n.fingerprint, n.id, n.save desc
   on conflict (type, fingerprint, id) do update
      set state = excluded.state, data = excluded.data, position = excluded.position,
