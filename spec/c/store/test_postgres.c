@@ -22,7 +22,7 @@ static const char *plain_call(const char *id) {
 static void the_append_refuses_other_isolation_levels(void **state) {
   fixture *f = *state;
   PGconn *conn = session(f);
-  assert_string_equal(ask(conn, plain_call("a")), "0");
+  assert_string_equal(ask(conn, plain_call("a")), "t");
   run(conn, "begin isolation level repeatable read");
   assert_string_equal(ask(conn, plain_call("b")), "25000");
   run(conn, "rollback; begin isolation level serializable");
@@ -39,12 +39,12 @@ static void what_is_appended_is_durable_also_where_commits_are_asynchronous(void
   PGconn *conn = session(f);
   run(conn, "set synchronous_commit = off; begin");
   assert_string_equal(ask(conn, "show synchronous_commit"), "off");
-  assert_string_equal(ask(conn, plain_call("a")), "0");
+  assert_string_equal(ask(conn, plain_call("a")), "t");
   assert_string_equal(ask(conn, "show synchronous_commit"), "on"); /* until this commit */
   run(conn, "commit");
   assert_string_equal(ask(conn, "show synchronous_commit"), "off");
   run(conn, "set synchronous_commit = local; begin");
-  assert_string_equal(ask(conn, plain_call("b")), "0");
+  assert_string_equal(ask(conn, plain_call("b")), "t");
   assert_string_equal(ask(conn, "show synchronous_commit"), "local"); /* flushes here: as the operator wants it */
   run(conn, "commit");
   PQfinish(conn);
@@ -54,7 +54,7 @@ static void the_lock_is_held_until_the_commit(void **state) {
   fixture *f = *state;
   PGconn *one = session(f), *other = session(f);
   run(one, "begin");
-  assert_string_equal(ask(one, plain_call("a")), "0");
+  assert_string_equal(ask(one, plain_call("a")), "t");
   assert_string_equal(ask(other, "select pg_try_advisory_lock(1634627180, 'events'::regclass::oid::int)"), "f");
   run(one, "commit");
   assert_string_equal(ask(other, "select pg_try_advisory_lock(1634627180, 'events'::regclass::oid::int)"), "t");
