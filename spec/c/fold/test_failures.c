@@ -96,11 +96,11 @@ static void work(annal_store *handle) {
   }
 }
 
-/* Its handlers and its view do what the types say. */
+/* Its handlers and its view do what the types say; each event makes the state larger, so that there are allocations for it. */
 static const char app[] =
     "event 'ADDED' { id = t.string }\nevent 'BAD' { id = t.string }\nevent 'GOOD' { id = t.string }\n"
     "event 'POISON' { id = t.string }\nevent 'UNSEEN' { id = t.string }\nevent 'OTHER' { pad = t.string }\n"
-    "local function count(s) s.n = s.n + 1 return s end\n"
+    "local function count(s) s.n = s.n + 1 s.text = string.rep('x', s.n * 100) return s end\n"
     "projection 'P' { keep = 'background', by = 'id', init = function() return { n = 0 } end,\n"
     "  on = { ADDED = count,\n"
     "         BAD = function(s) s.bad = function() end return count(s) end,\n"
@@ -163,7 +163,7 @@ static void fail_at_each(place *p, size_t budget, long step, const char *sql, co
     if (code) expect_ok(rebuild(p, (rebuild_options){.budget = budget}, &error), &error);
     char *answer = place_ask(p, sql);
     if (strcmp(answer, expected) != 0) fail_msg("memory fails at %ld (%d): %s, not %s", at, code, answer, expected);
-    free(answer);
+    free(answer); if (getenv("DBG")) fprintf(stderr, "%ld %d\n", at, code);
   }
   assert_true(failed > 0);
   close_place(p);
@@ -192,10 +192,25 @@ static void memory_that_fails_once(void **unused) {
   place_remove(&p);
 }
 
+/* The row of x was not written when it became unseen, and is not what it is to be taken for. */
+static void memory_that_fails_as_one_is_read_anew(void **unused) {
+  (void)unused;
+  place p;
+  place_start(&p, app);
+  put(&p, "ADDED", NULL, "{\"id\":\"x\"}");
+  put_page_of_others(&p);
+  put(&p, "BAD", NULL, "{\"id\":\"x\"}");
+  put_page_of_others(&p);
+  put(&p, "GOOD", NULL, "{\"id\":\"x\"}");
+  put(&p, "POISON", NULL, "{\"id\":\"x\"}");
+  fail_at_each(&p, 64 << 10, 1, outcome, "x=3 parked x");
+  place_remove(&p);
+}
+
 /* Where there is no room for what comes, what an earlier chunk has changed is written, and z cannot be. */
 static void memory_that_fails_as_room_is_made(void **unused) {
   (void)unused;
-  enum { MORE = 60 };
+  enum { MORE = 30 };
   place p;
   char data[40];
   place_start(&p, app);
@@ -209,7 +224,7 @@ static void memory_that_fails_as_room_is_made(void **unused) {
   fail_at_each(&p, 8 << 10, 1,
                "SELECT (SELECT count(*) FROM projections WHERE id LIKE 'f%') || ' parked ' || "
                "coalesce((SELECT group_concat(id) FROM annal_parked), 'none')",
-               "60 parked z");
+               "30 parked z");
   place_remove(&p);
 }
 
@@ -282,7 +297,7 @@ static void new_events_are_folded_where_trying_again_fails(void **unused) {
   place_start(&p,
               "event 'ADDED' { id = t.string }\nevent 'POISON' { id = t.string }\n"
               "projection 'P' { keep = 'background', by = 'id', init = '',\n"
-              "  on = { ADDED = function(s, e) return e.data.id == 'large' and string.rep('x', 1000000) or s .. 'x' end,\n"
+              "  on = { ADDED = function(s, e) return e.data.id == 'large' and string.rep('x', 3000000) or s .. 'x' end,\n"
               "         POISON = function() error 'poison' end },\n"
               "  view = function(s) return { n = #s } end }\n");
   put(&p, "ADDED", NULL, "{\"id\":\"large\"}");
@@ -292,10 +307,10 @@ static void new_events_are_folded_where_trying_again_fails(void **unused) {
   work(p.handle);
   open_weak(&p, &memory);
   put(&p, "ADDED", NULL, "{\"id\":\"small\"}");
-  memory.most = 500000;
+  memory.most = 2000000;
   assert_int_not_equal(annal_run_once(p.handle, 0, &error), 0);
   expect_ok(annal_run_once(p.handle, 0, &error), &error);
-  expect_sql(&p, outcome, "large=1000000 small=2 parked large");
+  expect_sql(&p, outcome, "large=3000000 small=2 parked large");
   place_remove(&p);
 }
 
@@ -405,7 +420,7 @@ static void save_good(world *w) { save(w, w->ids, true); }
 /* One that is poisoned has the row from before that, if any; of one that is unseen the row is from some moment before. */
 static void expect_instance(const world *w, sqlite3_stmt *ask, int kind, size_t number, const char *when) {
   const model *m = &w->models[kind][number];
-  char id[16], wanted[64];
+  char id[24], wanted[64];
   snprintf(id, sizeof id, "i%zu", number);
   snprintf(wanted, sizeof wanted, "%ld %ld %ld", m->n, m->count, m->position);
   sqlite3_bind_text(ask, 1, names[kind], -1, SQLITE_STATIC);
@@ -515,9 +530,10 @@ static void anything_may_fail(void **unused) {
   assert_true(met.rows > 0 && met.poisoned > 0 && met.unseen > 0);
 }
 
-int main(void) {
+int main(int argc, char **argv) { if (argc > 1) cmocka_set_test_filter(argv[1]);
   const struct CMUnitTest tests[] = {cmocka_unit_test(a_state_that_cannot_be_kept_is_told),
                                      cmocka_unit_test(memory_that_fails_once),
+                                     cmocka_unit_test(memory_that_fails_as_one_is_read_anew),
                                      cmocka_unit_test(memory_that_fails_as_room_is_made),
                                      cmocka_unit_test(parked_are_tried_again_whatever_fails),
                                      cmocka_unit_test(new_events_are_folded_where_trying_again_fails),
