@@ -1,7 +1,9 @@
-/* Rebuilds whose states do not fit into memory: some are written and read back while it goes on, every row comes out as it should, and
- * what the rebuild takes is the same however much there is to do. */
+/* Rebuilds and their memory. Where states do not fit into it some are written and read back while it goes on, every row comes out as it
+ * should, and what the rebuild takes is the same however much there is to do. It ends with any memory that it is given, and at any
+ * pace. */
 #include "support.h"
 
+#include "fold/rebuild.h"
 #include "fold/set.h"
 
 /* ---- A set in little memory -------------------------------------------------------------------------------------------- */
@@ -180,9 +182,124 @@ static void a_rebuild_beyond_its_memory_with_jobs(void **unused) {
   memory_is_the_same_for_more(2);
 }
 
+/* ---- Large states ------------------------------------------------------------------------------------------------------ */
+
+/* They come in groups, and nobody knows before how much a group takes. */
+static void large_states(void **unused) {
+  (void)unused;
+  enum { LARGE = 600, CACHE = 16 << 20 }; /* of a rebuild's budget that is a half, and all the states are much more */
+  static annal_event events[LARGE];
+  static char data[LARGE][24];
+  place p;
+  annal_error error;
+  account a = {0};
+  annal_rebuild_options options = {.size = sizeof options};
+  place_init(&p);
+  place_script(&p, "app.lua",
+               "event 'A' { id = t.string }\nprojection 'P' { keep = 'background', by = 'id', init = '',\n"
+               "  on = { A = function(s) return string.rep('x', 200000) end }, view = function() return {} end }\n");
+  place_open_with(&p, (annal_options){.app = p.app, .cache = CACHE, .allocate = allocate, .allocate_context = &a});
+  for (int i = 0; i < LARGE; i++) {
+    snprintf(data[i], sizeof data[i], "{\"id\":\"f%d\"}", i);
+    events[i] = (annal_event){.type = "A", .data = data[i]};
+  }
+  expect_ok(annal_save(p.handle, events, LARGE, NULL, NULL, &error), &error);
+  size_t before = a.held;
+  a.most = before;
+  expect_ok(annal_rebuild(p.handle, &options, NULL, NULL, &error), &error);
+  size_t taken = a.most - before;
+  expect_sql(&p, "SELECT count(*) FROM projections WHERE length(state) > 200000", "600");
+  place_remove(&p);
+  if (taken > 4 * (size_t)CACHE) fail_msg("%zu bytes, where there should be %d", taken, 2 * CACHE);
+}
+
+/* ---- Rebuilds that have to end ----------------------------------------------------------------------------------------- */
+
+static const char small_app[] = "event 'A' { id = t.string }\nprojection 'P' { keep = 'background', by = 'id', init = 0, on = { "
+                                "A = function(n) return n + 1 end } }\n";
+
+enum { TELLS = 1000 }; /* far more than there is to tell: a rebuild that comes nowhere ends by it, and fails */
+
+typedef struct slow {
+  place *place;
+  int tells;
+  bool saves; /* events, while it is told for the first time */
+} slow;
+
+/* So many at least are read in a round of their own, and not left to the worker. */
+static void save_many(const place *p) {
+  static annal_event events[PAGE];
+  annal_error error;
+  for (int i = 0; i < PAGE; i++) events[i] = (annal_event){.type = "A", .data = "{\"id\":\"x\"}"};
+  for (int i = 0; i < 2; i++) expect_ok(annal_save(p->handle, events, PAGE, NULL, NULL, &error), &error);
+}
+
+static int64_t clock_step; /* microseconds that pass between two looks at the clock, beside those that do; 0: none */
+
+/* The project's one clock for what takes how long, as the linker puts it in place of the real one in this program. */
+int64_t __real_base_monotonic(void); // NOLINT(bugprone-reserved-identifier): the linker's names
+int64_t __wrap_base_monotonic(void); // NOLINT(bugprone-reserved-identifier): likewise
+
+int64_t __wrap_base_monotonic(void) { // NOLINT(bugprone-reserved-identifier): likewise
+  static atomic_llong ahead;
+  return __real_base_monotonic() + (atomic_fetch_add(&ahead, clock_step) + clock_step);
+}
+
+static int count_tell(void *context, const rebuild_progress *progress) {
+  slow *s = context;
+  (void)progress;
+  clock_step = 0;
+  if (s->saves) save_many(s->place);
+  s->saves = false;
+  return ++s->tells > TELLS;
+}
+
+static int rebuild_told(place *p, size_t budget, slow *s, annal_error *error) {
+  script_app *scripts = handle_app(p->handle);
+  fold_context context = handle_context(p->handle, scripts);
+  rebuild_options options = {.budget = budget, .lock_us = INT64_MAX / 4, .tell = count_tell, .tell_context = s};
+  int code = fold_rebuild(&context, &options, error);
+  script_release(scripts);
+  return code;
+}
+
+/* As large a number as there is can be counted with. */
+static void unlimited_memory(void **unused) {
+  (void)unused;
+  place p;
+  annal_error error;
+  place_start(&p, small_app);
+  put(&p, "A", NULL, "{\"id\":\"x\"}");
+  for (size_t less = 0; less < 2; less++) {
+    slow s = {.place = &p};
+    expect_ok(rebuild_told(&p, SIZE_MAX - less, &s, &error), &error);
+    expect_sql(&p, "SELECT state FROM projections", "1");
+  }
+  place_remove(&p);
+}
+
+/* That it took long says nothing of how many events the next one should have: there are many, and they were saved meanwhile. */
+static void a_slow_round_without_events(void **unused) {
+  (void)unused;
+  place p;
+  annal_error error;
+  place_start(&p, small_app);
+  put(&p, "A", NULL, "{\"id\":\"x\"}");
+  slow first = {.place = &p, .tells = TELLS}, second = {.place = &p, .saves = true};
+  assert_int_equal(rebuild_told(&p, 64 << 20, &first, &error), ANNAL_UNAVAILABLE); /* what it has done is kept */
+  clock_step = INT64_C(4000000);
+  expect_ok(rebuild_told(&p, 64 << 20, &second, &error), &error);
+  assert_false(second.saves);
+  expect_sql(&p, "SELECT state FROM projections", "2001");
+  place_remove(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(forgotten_are_only_those_that_may_be),
                                      cmocka_unit_test(a_rebuild_beyond_its_memory),
-                                     cmocka_unit_test(a_rebuild_beyond_its_memory_with_jobs)};
+                                     cmocka_unit_test(a_rebuild_beyond_its_memory_with_jobs),
+                                     cmocka_unit_test(large_states),
+                                     cmocka_unit_test(unlimited_memory),
+                                     cmocka_unit_test(a_slow_round_without_events)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
