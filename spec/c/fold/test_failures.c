@@ -144,8 +144,8 @@ static void a_state_that_cannot_be_kept_is_told(void **unused) {
 
 /* ---- Memory that fails once in a rebuild ------------------------------------------------------------------------------- */
 
-/* Rebuilds the store as it is now again and again. Each time memory fails once, one allocation later, until it fails no more; and after a
- * rebuild that has failed the next one has to come to what is expected. */
+/* Rebuilds the store as it is now, again and again. Each time memory fails once, one allocation later, until it fails no more;
+ * and after a rebuild that has failed the next one has to come to what is expected. */
 static void fail_at_each(place *p, size_t budget, const char *sql, const char *expected) {
   annal_error error;
   weak_memory memory = {0};
