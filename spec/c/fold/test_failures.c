@@ -306,7 +306,7 @@ static void new_events_are_folded_where_trying_again_fails(void **unused) {
   work(p.handle);
   open_weak(&p, &memory);
   put(&p, "ADDED", NULL, "{\"id\":\"small\"}");
-  memory.most = 2000000;
+  memory.most = 2000000; /* events are read into blocks of a MiB */
   assert_int_not_equal(annal_run_once(p.handle, 0, &error), 0);
   expect_ok(annal_run_once(p.handle, 0, &error), &error);
   expect_sql(&p, outcome, "large=3000000 small=2 parked large");
