@@ -60,6 +60,7 @@ static void watch_disk(void) {
 static long sends = -1; /* how often this process may still send something to a server; negative: as it likes */
 
 /* Takes the place of the C library's, also for libpq. */
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the C library's names are its own
 ssize_t send(int socket, const void *bytes, size_t size, int flags) {
   if (sends == 0) raise(SIGKILL);
   if (sends > 0) sends--;
