@@ -94,7 +94,7 @@ static bool make_table(fold_set *set, size_t size) {
 enum { ALLOCATION = 16 }; /* bytes that an allocator takes for itself, about */
 
 static void count_instance(fold_set *set, set_instance *instance) {
-  size_t now = sizeof *instance + strlen(instance->id) + 1 + instance->state_room + 2 * ALLOCATION;
+  size_t now = sizeof *instance + strlen(instance->id) + 1 + instance->state_room + (size_t)2 * ALLOCATION;
   set->bytes += now - instance->counted;
   instance->counted = now;
 }
