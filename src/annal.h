@@ -161,8 +161,8 @@ typedef struct annal_options {
   bool read_only;
   bool no_reload;           /* scripts stay as they were loaded, until annal_load or annal_reload */
   bool pooled;              /* PostgreSQL behind a transaction pooler */
-  double timeout;           /* seconds for a call to the store; 30 */
-  double lock_timeout;      /* seconds to wait for the append lock; 10 */
+  double timeout;           /* seconds for a call to the store; 30; at most 2,000,000 */
+  double lock_timeout;      /* seconds to wait for the append lock; 10; at most 2,000,000 */
   int connections;          /* PostgreSQL connections for reading, and as many for transactions; 8 */
   int64_t budget;           /* VM instructions a handler call; 10,000,000 */
   size_t memory;            /* bytes a script state may hold; 256 MiB */
@@ -327,13 +327,13 @@ typedef struct annal_progress {
   double rate;         /* events a second */
   double seconds_left; /* at that rate */
 } annal_progress;
-/* Called several times a second by the thread that called annal_rebuild; a non-zero answer interrupts it. */
+/* Called every few seconds or more often by the thread that called annal_rebuild; a non-zero answer interrupts it. */
 typedef int annal_tell(void *context, const annal_progress *progress);
 
 /* Makes the rows of projections anew from the log, by one read of it for as many of them as there are connections. Whoever queries
  * meanwhile reads the rows that were there, and then, of a projection that is kept in the background, all of the new ones at once;
  * writers go on, and what they save is in them. After an interruption or a crash the same call goes on where it was. Instances
- * whose handler fails are parked, as by a worker. The one call that starts threads, `jobs` of them, which end with it.
+ * whose handler fails are parked, as by a worker. Events and states take up to twice the handle's `cache` of memory. The one call that starts threads, `jobs` of them, which end with it.
  * Errors: not_found (no such projection), misuse (one over streams without ids; a read-only store), busy (somebody else rebuilds
  * it), conflict (other scripts' rows have come to be wanted meanwhile), script (its `ids`), unavailable. */
 ANNAL_API int annal_rebuild(annal_store *store, const annal_rebuild_options *or_null, annal_tell *tell_or_null, void *context,

@@ -123,7 +123,7 @@ static int be_rebuild(const setting *s) {
   fold_context context = handle_context(handle, app);
   telling t = {.until = s->until, .file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600)};
   rebuild_options options = {
-      .jobs = 2, .budget = 4000000, .lock_us = 10000000, .chunk_events = (size_t)s->chunk, .tell = tell, .tell_context = &t};
+      .jobs = 2, .budget = 200000, .lock_us = 10000000, .chunk_events = (size_t)s->chunk, .tell = tell, .tell_context = &t};
   int code = fold_rebuild(&context, &options, &error);
   if (code) judge_die("a rebuild was answered %s: %s", annal_code_name(code), error.message);
   script_release(app);

@@ -3,6 +3,7 @@
 #include "api/lua_face.h"
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "json/json_lua.h"
 #include <lauxlib.h>
 #include <stdio.h>
@@ -379,7 +380,9 @@ static double read_seconds(lua_State *L, int index, const char *key) {
   char shown[FACE_SHOW_BYTES];
   if (face_field(L, index, key) != LUA_TNIL) {
     value = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
-    if (!(value > 0 && value <= 1e9)) face_wrong(L, key, "must be a number of seconds above 0, not %s", face_show(L, -1, shown));
+    if (!(value > 0 && value <= LIMIT_TIMEOUT_MOST_SECONDS))
+      face_wrong(L, key, "must be a number of seconds above 0 and not above %d, not %s", (int)LIMIT_TIMEOUT_MOST_SECONDS,
+                 face_show(L, -1, shown));
   }
   lua_pop(L, 1);
   return value;

@@ -214,8 +214,8 @@ static void read_settings(lua_State *L, cli_config *config, const char *director
   o->read_only = get_flag(L, "read_only", false);
   o->no_reload = !get_flag(L, "reload", true);
   o->pooled = get_flag(L, "pooled", false);
-  o->timeout = get_number(L, "timeout", 1e9);
-  o->lock_timeout = get_number(L, "lock_timeout", 1e9);
+  o->timeout = get_number(L, "timeout", LIMIT_TIMEOUT_MOST_SECONDS);
+  o->lock_timeout = get_number(L, "lock_timeout", LIMIT_TIMEOUT_MOST_SECONDS);
   o->connections = (int)get_whole(L, "connections", 10000);
   o->budget = get_whole(L, "budget", INT64_C(1) << 53);
   o->memory = (size_t)get_whole(L, "memory", INT64_C(1) << 53);

@@ -354,7 +354,7 @@ static bool has_news(const set_instance *instance) {
 /* Once around the table. */
 static size_t choose_some(fold_set *set, bool touched, size_t bytes, size_t *held, set_instance **chosen) {
   size_t count = 0;
-  for (size_t i = 0; i<set->table_size && * held> bytes; i++) {
+  for (size_t i = 0; i < set->table_size && bytes < *held; i++) {
     set->hand = (set->hand + 1) & (set->table_size - 1);
     set_instance *instance = set->table[set->hand];
     if (!instance || instance->first != SET_NO_LINK || (instance->round == set->round) != touched) continue;

@@ -175,7 +175,6 @@ static int fold_anew(fold_set *set, fold_bench *bench, set_instance *instance, c
   if (failed_at > 0) {
     annal_error ignored;
     code = fold_read(set, bench, instance, streams, failed_at - 1, &run, &ignored, error);
-    if (code && !is_theirs(code)) return code;
   }
   if (!code) code = adopt(set, bench, instance, &run, error);
   if (code && !is_theirs(code)) return code;
