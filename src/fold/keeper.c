@@ -160,6 +160,7 @@ static int fold_piece(kept_set *set, fold_build *build, build_set *b, bool *at_h
   return code;
 }
 
+/* Some of the parked instances, on their way into the set's memory. */
 typedef struct retrying {
   kept_set *kept;
   fold_set *set;

@@ -1,4 +1,5 @@
-/* Waiting for a server: until a deadline, or until somebody interrupts. Role: the one place where this backend waits for a socket.
+/* Waiting for a server: until a deadline, or until somebody interrupts. Role: every call waits for its connection here; watch.c alone
+ * waits in its own way, for what nobody has asked for.
  *
  * Whoever sleeps has to be woken: where the server answers within some hundred microseconds, as most do to most statements, that takes
  * about as long again, and longest on a machine that has nothing else to do. So an answer that is likely to come at once is waited for
