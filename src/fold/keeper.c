@@ -25,6 +25,8 @@ typedef struct kept_set {
   int64_t overtaken_at;                    /* monotonic; 0: never */
   int64_t own_touch;                       /* when this keeper has written the checkpoint, by the store's clock */
   int64_t cleaned_at;                      /* monotonic */
+  int64_t other_touch;      /* when the set that is to take this one's place was seen to be written last, and … */
+  int64_t other_touched_at; /* … when that was seen first; monotonic */
 } kept_set;
 
 struct fold_keeper {
@@ -130,6 +132,21 @@ static bool is_others(const fold_keeper *keeper, const kept_set *set, const stor
   bool contested = set->overtaken_at && base_monotonic() - set->overtaken_at < INT64_C(10) * LIMIT_OVERTAKEN_US;
   return contested && !is_served(set, found) && found->touched_at != set->own_touch &&
          base_now(keeper->env) - found->touched_at < LIMIT_OVERTAKEN_US;
+}
+
+/* The set that is to take the place of this one, which is served, is close behind: it stands still for a moment, because readers are
+ * not taken back, and who folds more slowly would be late each time. */
+static int gives_way(fold_keeper *keeper, kept_set *set, const store_set *found, bool *gives, annal_error *error) {
+  store_set other;
+  int64_t now = base_monotonic();
+  *gives = false;
+  if (is_wanted(set, found) || !is_served(set, found)) return ANNAL_OK;
+  int code = store_set_look(keeper->store, set->projection->name, found->kept.wanted, &other, error);
+  if (code || !other.sound || found->checkpoint.position - other.checkpoint.position > LIMIT_GIVE_WAY_EVENTS) return code;
+  if (other.touched_at != set->other_touch) set->other_touched_at = now;
+  set->other_touch = other.touched_at;
+  *gives = now - set->other_touched_at < LIMIT_GIVE_WAY_US;
+  return ANNAL_OK;
 }
 
 /* ---- A piece ----------------------------------------------------------------------------------------------------------- */
@@ -277,7 +294,9 @@ static int step_set(fold_keeper *keeper, kept_set *set, bool *done, annal_error 
   if (code || set->halted || !(is_wanted(set, &found) || is_served(set, &found)) || is_others(keeper, set, &found)) return code;
   if (!found.sound) return reset(keeper, set, &found, done, error);
   bool behind = found.head.position > found.checkpoint.position;
-  bool to_serve = is_wanted(set, &found) && !is_served(set, &found);
+  bool to_serve = is_wanted(set, &found) && !is_served(set, &found), gives;
+  code = gives_way(keeper, set, &found, &gives, error);
+  if (code || gives) return code;
   if (behind || to_serve || !set->retried) code = begin_piece(keeper, set, done, error);
   return code;
 }

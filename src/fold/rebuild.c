@@ -302,8 +302,9 @@ static int finish_target(rebuild *r, target *t, annal_error *error) {
   if (to_serve && !serves) {
     store_kept kept;
     code = store_kept_read(s, projection->name, &kept, error);
-    if (!code && strcmp(kept.served, projection->fingerprint) != 0) code = fail_unwanted(t, error);
-    done = !code;
+    done = !code && strcmp(kept.served, projection->fingerprint) == 0;
+    /* Wanted and not served: the served set is ahead, and there is more to do. */
+    if (!code && !done && strcmp(kept.wanted, projection->fingerprint) != 0) code = fail_unwanted(t, error);
   } else if (t->beside) {
     code = store_set_replace(s, projection->name, t->set->name, projection->fingerprint, &place, &done, error);
     if (!code && done) code = store_set_clean(s, projection->name, false, base_now(r->context.env) - LIMIT_SET_UNUSED_US, error);

@@ -35,6 +35,10 @@ int store_kept_parse(const char *text, store_kept *kept, annal_error *error) {
   return ANNAL_OK;
 }
 
+bool store_set_is_ahead(const store_set *set, const store_head_info *place) {
+  return set->sound && set->checkpoint.position > place->position;
+}
+
 static int check(store *s, const char *type, const char *set, annal_error *error) {
   int result = store_check_own(s, error);
   if (!result) result = text_check(type, 1, LIMIT_TYPE_BYTES, "type", error);

@@ -11,7 +11,8 @@
  *  2. Of those who do a piece of one set at the same time only one can commit it: who comes second is told that he was overtaken, and
  *     has changed nothing.
  *  3. A checkpoint holds the id of its event, and whoever reads it is told whether that event is still stored.
- *  4. Which set is served changes by one UPDATE of one row, and only from what was seen before. */
+ *  4. Which set is served changes by one UPDATE of one row, and only from what was seen before; and to a set whose checkpoint is not
+ *     before that of the set it replaces, unless that one was made from another log than this. */
 #ifndef STORE_KEPT_H
 #define STORE_KEPT_H
 
@@ -94,12 +95,14 @@ typedef struct store_advance {
   size_t parked_count;
   const char *const *resumed; /* ids that were parked and are no more */
   size_t resumed_count;
-  bool serve; /* if the set is still the wanted one of what was found at the beginning, it is served from now on */
+  bool
+      serve; /* the set is served from now on, if it is still the wanted one of what was found at the beginning, and knows of every
+               * event that the served one knows of: who reads is never taken back */
 } store_advance;
 
 typedef struct store_advanced {
   bool overtaken; /* somebody else has moved the checkpoint: nothing was written */
-  bool serves;    /* `serve` was granted */
+  bool serves;    /* `serve` was granted; where it was not, all else was written */
 } store_advanced;
 
 /* All of it or nothing. The piece is over then, and to be ended. */

@@ -13,6 +13,9 @@ void store_kept_text(const store_kept *kept, char text[STORE_KEPT_BYTES]);
 /* `text` NULL: there is nothing yet. corrupt */
 int store_kept_parse(const char *text, store_kept *kept, annal_error *error);
 
+/* Whether the set knows of events that are not known up to `place`. One that was made from another log does not count. */
+bool store_set_is_ahead(const store_set *set, const store_head_info *place);
+
 typedef void store_each_name(void *context, const char *set, int64_t touched_at);
 
 typedef struct store_kept_backend {

@@ -2,6 +2,9 @@
  * beginning, put in each other's place, and removed. */
 #include "fixture.h"
 
+#include <pthread.h>
+#include <unistd.h>
+
 static store_row row_at(const char *id, const char *data, int64_t position, const char *event) {
   return (store_row){.id = id,
                      .state = data,
@@ -137,6 +140,75 @@ static void a_set_is_served_while_it_is_the_wanted_one(void **state) {
   assert_false(do_piece(f, "f1", 4, NULL, 0, true).serves);
   assert_true(do_piece(f, "f2", 4, NULL, 0, true).serves);
   assert_string_equal(kept_of(f).served, "f2");
+}
+
+/* What the served set knows of the one that takes its place knows too, so that no reader sees less than before. */
+static void a_set_that_is_behind_the_served_one_has_to_wait(void **state) {
+  fixture *f = *state;
+  fill_events(f, 5);
+  want(f, "f1");
+  assert_true(do_piece(f, "f1", 4, NULL, 0, true).serves);
+  want(f, "f2");
+  store_row row = row_at("a", "1", 3, "e3");
+  assert_false(do_piece(f, "f2", 3, &row, 1, true).serves);
+  assert_string_equal(kept_of(f).served, "f1");
+  assert_int_equal(look(f, "f2").checkpoint.position, 3); /* the rest of the piece counts */
+  assert_string_equal(rows_of(f, "f2"), "a=1@3");
+  assert_true(do_piece(f, "f2", 4, NULL, 0, true).serves);
+  assert_string_equal(kept_of(f).served, "f2");
+}
+
+/* Its position says nothing then: it may be one that this log does not come to for years. */
+static void a_served_set_of_another_log_is_not_waited_for(void **state) {
+  fixture *f = *state;
+  fill_events(f, 5);
+  want(f, "f1");
+  store_piece *piece = begin(f, "f1");
+  store_advance advance = {.place = {.position = 4, .id = "another"}, .serve = true};
+  assert_true(commit(piece, &advance).serves);
+  want(f, "f2");
+  assert_true(do_piece(f, "f2", 3, NULL, 0, true).serves);
+}
+
+typedef struct late_serve {
+  fixture *f;
+  store_piece *piece;
+  store_advanced done;
+  int code;
+} late_serve;
+
+static void *serve_at_four(void *context) {
+  late_serve *late = context;
+  store_advance advance = advance_to(4);
+  annal_error error;
+  advance.serve = true;
+  late->code = store_piece_commit(late->piece, &advance, &late->done, &error);
+  return NULL;
+}
+
+/* A piece of the served set is under way: what it will know counts. On SQLite pieces hold nothing, and it is the commits that come one
+ * after the other. */
+static void the_switch_waits_for_a_piece_of_the_served_set(void **state) {
+  fixture *f = *state;
+  pthread_t thread;
+  if (fixture_runs_on != ON_POSTGRES) return;
+  fill_events(f, 4);
+  want(f, "f1");
+  assert_true(do_piece(f, "f1", 4, NULL, 0, true).serves);
+  want(f, "f2");
+  store_piece *served = begin(f, "f1");
+  late_serve late = {.f = f, .piece = begin(f, "f2")};
+  assert_int_equal(pthread_create(&thread, NULL, serve_at_four, &late), 0);
+  usleep(100000); /* it waits by now, most likely */
+  save_one(f, "e5", "A", "{\"k\":\"x\"}");
+  store_advance advance = advance_to(5);
+  commit(served, &advance);
+  pthread_join(thread, NULL);
+  assert_int_equal(late.code, ANNAL_OK);
+  store_piece_end(late.piece);
+  assert_false(late.done.serves);
+  assert_string_equal(kept_of(f).served, "f1");
+  assert_true(do_piece(f, "f2", 5, NULL, 0, true).serves);
 }
 
 static void a_value_that_annal_did_not_write_is_corrupt(void **state) {
@@ -438,6 +510,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(what_is_wanted_rises_in_number_and_is_said_once, fixture_setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(a_set_is_served_while_it_is_the_wanted_one, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_set_that_is_behind_the_served_one_has_to_wait, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(a_served_set_of_another_log_is_not_waited_for, fixture_setup, fixture_teardown),
+      cmocka_unit_test_setup_teardown(the_switch_waits_for_a_piece_of_the_served_set, fixture_setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(a_value_that_annal_did_not_write_is_corrupt, fixture_setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(rows_and_checkpoint_come_together, fixture_setup, fixture_teardown),
       cmocka_unit_test_setup_teardown(of_two_at_one_set_one_wins, fixture_setup, fixture_teardown),

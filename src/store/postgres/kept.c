@@ -373,16 +373,31 @@ static int park(pg_piece *p, const store_advance *advance, annal_error *error) {
   return code;
 }
 
+/* Whether the set that is served knows of more than is known up to `place`. From now on to the commit nobody moves it. What it knows is
+ * looked at by a statement of its own: it may be younger than the one that waited for it. */
+static int is_served_ahead(pg_piece *p, const store_head_info *place, bool *ahead, annal_error *error) {
+  store_head_info ignored;
+  store_set served = {0};
+  const char *name = p->found.kept.served;
+  int code = name[0] ? lock_checkpoint(&p->r, p->type, name, &ignored, error) : ANNAL_OK;
+  if (!code && name[0]) code = look_with(&p->r, p->type, name, &served, error);
+  *ahead = store_set_is_ahead(&served, place);
+  return code;
+}
+
 /* The switch, and a mark on the set that was served: its readers may not be done with it. */
-static int serve(pg_piece *p, bool *serves, annal_error *error) {
+static int serve(pg_piece *p, const store_head_info *place, bool *serves, annal_error *error) {
   char key[STORE_KEPT_KEY_BYTES], before[STORE_KEPT_BYTES], after[STORE_KEPT_BYTES];
   store_kept kept = p->found.kept;
+  bool ahead;
   if (kept.number == 0 || strcmp(kept.wanted, p->set) != 0) return ANNAL_OK;
+  int code = is_served_ahead(p, place, &ahead, error);
+  if (code || ahead) return code;
   store_kept_key(p->type, key);
   store_kept_text(&kept, before);
   memccpy(kept.served, p->set, 0, sizeof kept.served);
   store_kept_text(&kept, after);
-  int code = swap_meta(&p->r, key, before, after, serves, error);
+  code = swap_meta(&p->r, key, before, after, serves, error);
   if (!code && *serves && p->found.kept.served[0])
     code = run_timed(&p->r, "kept_touch.sql", p->type, p->found.kept.served, error);
   return code;
@@ -394,7 +409,7 @@ static int piece_commit(store_piece *piece, const store_advance *advance, store_
   if (!code) code = resume(p, advance, error);
   if (!code) code = park(p, advance, error);
   if (!code) code = advance_to(&p->r, p->type, p->set, &advance->place, error);
-  if (!code && advance->serve) code = serve(p, &done->serves, error);
+  if (!code && advance->serve) code = serve(p, &advance->place, &done->serves, error);
   if (!code) code = commit(&p->r, error);
   if (code) *done = (store_advanced){0};
   return code;

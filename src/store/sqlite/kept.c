@@ -346,15 +346,18 @@ static int park(sqlite_piece *p, sqlite_conn *conn, const store_advance *advance
 }
 
 /* The switch, and a mark on the set that was served: its readers may not be done with it. */
-static int serve(sqlite_piece *p, sqlite_conn *conn, bool *serves, annal_error *error) {
+static int serve(sqlite_piece *p, sqlite_conn *conn, const store_head_info *place, bool *serves, annal_error *error) {
   char key[STORE_KEPT_KEY_BYTES], before[STORE_KEPT_BYTES], after[STORE_KEPT_BYTES];
   store_kept kept = p->found.kept;
+  store_set served = {0};
   if (kept.number == 0 || strcmp(kept.wanted, p->set) != 0) return ANNAL_OK;
+  int result = kept.served[0] ? look_with(p->s, conn, p->type, kept.served, &served, error) : ANNAL_OK;
+  if (result || store_set_is_ahead(&served, place)) return result;
   store_kept_key(p->type, key);
   store_kept_text(&kept, before);
   memccpy(kept.served, p->set, 0, sizeof kept.served);
   store_kept_text(&kept, after);
-  int result = swap_meta(p->s, conn, key, before, after, serves, error);
+  result = swap_meta(p->s, conn, key, before, after, serves, error);
   if (!result && *serves && p->found.kept.served[0])
     result = run_timed(p->s, conn, SQL_KEPT_TOUCH, p->type, p->found.kept.served, error);
   return result;
@@ -380,7 +383,7 @@ static int piece_body(sqlite_store *s, sqlite_conn *conn, void *context, bool *k
   if (!w->advance) return result ? result : run_timed(s, conn, SQL_KEPT_TOUCH, w->p->type, w->p->set, error);
   if (!result) result = park(w->p, conn, w->advance, error);
   if (!result) result = advance_to(s, conn, w->p->type, w->p->set, &w->advance->place, error);
-  if (!result && w->advance->serve) result = serve(w->p, conn, &w->done->serves, error);
+  if (!result && w->advance->serve) result = serve(w->p, conn, &w->advance->place, &w->done->serves, error);
   return result;
 }
 
