@@ -102,7 +102,8 @@ typedef struct handle_batch {
   const base_env *env;
   annal_event *events; /* they live in `intake` */
   size_t count;
-  bool was_stored; /* by an earlier save under the same ids; said by handle_store */
+  bool ids_are_new; /* all of them were made here */
+  bool was_stored;  /* by an earlier save under the same ids; said by handle_store */
   script_app *app; /* by which they were checked, retained; NULL: none */
   intake intake;
 } handle_batch;

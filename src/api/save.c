@@ -31,7 +31,9 @@ static int check_ids(const base_env *env, const annal_event *events, size_t coun
 static int give_ids(annal_store *handle, const annal_event *events, handle_batch *batch, annal_error *error) {
   char id[ULID_TEXT_BYTES];
   int code = ANNAL_OK;
+  batch->ids_are_new = true;
   for (size_t i = 0; i < batch->count && !code; i++) {
+    batch->ids_are_new &= !events[i].id;
     if (events[i].id) continue;
     code = ulid_next(&handle->ulid, &handle->env, id, error);
     if (!code) code = intake_give_id(&batch->intake, i, id, error);
@@ -100,7 +102,11 @@ int handle_store(annal_store *handle, handle_batch *batch, const annal_condition
   annal_condition condition;
   int code = or_null ? handle_sized(or_null, &condition, sizeof condition, "annal_condition", error) : ANNAL_OK;
   if (code) return code;
-  store_save save = {.events = batch->events, .count = batch->count, .condition = or_null ? &condition : NULL};
+  store_save save = {.events = batch->events,
+                     .count = batch->count,
+                     .condition = or_null ? &condition : NULL,
+                     .ids_are_new = batch->ids_are_new};
+  batch->ids_are_new = false; /* from now on they may be stored */
   code = handle_append(handle, batch->app, &save, error);
   batch->was_stored = save.was_stored;
   return code;

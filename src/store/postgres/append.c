@@ -329,14 +329,31 @@ static int attempt(pg_store *s, const char *sql, const pg_params *params, const 
   return error_set(error, ANNAL_UNAVAILABLE, NULL, "%s answered something that it was not asked", s->place);
 }
 
-/* Sends until there is an answer. An error of another kind after an attempt whose fate is unknown does not settle that one; the
- * content's own fault does, for it is met only where the ids were not found, and nothing is left that could store them. */
-static int send_until_known(pg_store *s, const char *sql, const pg_params *params, PGresult **result, annal_error *error) {
+/* The function has gone, or may not be called any more: where an older dump was put back, or rights were taken. */
+static bool is_without(const annal_error *error) {
+  return strcmp(error->sqlstate, "42883") == 0 || strcmp(error->sqlstate, "42501") == 0;
+}
+
+/* Whether what the quick way has met is to be asked again of the function that looks at each save; and whether it is the last time. */
+static bool asks_again(pg_store *s, const annal_error *error) {
+  bool unfit = is_without(error) || strcmp(error->sqlstate, "0A000") == 0;
+  if (unfit) s->has_append_new = false;
+  return unfit || pg_is_content(error);
+}
+
+/* Sends until there is an answer. `quick`, unless it is NULL, is tried first and once, with the same parameters. An error of another
+ * kind after an attempt whose fate is unknown does not settle that one; the content's own fault does, for it is met only where the ids
+ * were not found, and nothing is left that could store them. */
+static int send_until_known(pg_store *s, const char *quick, const char *sql, const pg_params *params, PGresult **result,
+                            annal_error *error) {
   pg_call call = pg_call_begin(s);
   bool unknown = false;
   int pause_ms = PG_RETRY_FIRST_MS, code;
   for (;;) {
-    code = attempt(s, sql, params, &call, result, &unknown, error);
+    code = attempt(s, quick ? quick : sql, params, &call, result, &unknown, error);
+    bool was_quick = quick != NULL;
+    quick = NULL;
+    if (code && was_quick && !unknown && asks_again(s, error)) continue;
     if (!code || pg_is_content(error)) return code;
     bool again = pg_lost(&s->writer) ? error->retryable : unknown;
     if (!again || pg_interrupted(s, &call) || !pg_wait_before_retry(s, &call, &pause_ms)) break;
@@ -361,6 +378,16 @@ static const char *call_sql(const pg_store *s, bool with_rows, bool within) {
   return marked ? s->append_marked_sql : s->append_sql;
 }
 
+/* Whether they can go the quick way (append_new.sql). Behind a pooler nothing is known of the session. */
+static bool are_new(const pg_store *s, store_entry *const *entries, size_t count) {
+  bool fits = s->has_append_new && !s->host_clock && !s->append_marked_sql;
+  for (size_t i = 0; i < count && fits; i++) {
+    const store_save *save = entries[i]->save;
+    fits = save->ids_are_new && !save->condition && save->row_count == 0 && !save->keep_created_at;
+  }
+  return fits;
+}
+
 /* `within`: a connection with a transaction of the caller's, in which it is sent once; NULL: until it is known. */
 static int append_live(pg_store *s, pg_conn *within, const pg_call *call, store_entry **entries, size_t count,
                        const bool *flushes, annal_error *error) {
@@ -377,11 +404,12 @@ static int append_live(pg_store *s, pg_conn *within, const pg_call *call, store_
   pg_params_binary(&params, PG_INT4, s->lock_ms == PG_LOCK_MS_DEFAULT ? NULL : lock_ms, sizeof lock_ms);
   pg_params_clock(s, &params, clock);
   const char *sql = call_sql(s, pg_save_rows_add(&rows, s->base.env, entries, count, &params), within != NULL);
+  const char *quick = are_new(s, entries, count) ? s->append_new_sql : NULL;
   pg_put32(mark, s->mark);
   if (s->append_marked_sql && !within) pg_params_binary(&params, PG_INT4, mark, sizeof mark);
   int code = params.failed ? error_memory(error)
              : within      ? pg_query(s, within, sql, &params, call, &result, error)
-                           : send_until_known(s, sql, &params, &result, error);
+                           : send_until_known(s, quick, sql, &params, &result, error);
   if (!code) code = take_answers(result, entries, count, error);
   PQclear(result);
   pg_params_free(&params);
@@ -391,11 +419,6 @@ static int append_live(pg_store *s, pg_conn *within, const pg_call *call, store_
   return code;
 }
 
-/* The function has gone, or may not be called any more: where an older dump was put back, or rights were taken. */
-static bool is_without_one(const annal_error *error) {
-  return !error->in_doubt && (strcmp(error->sqlstate, "42883") == 0 || strcmp(error->sqlstate, "42501") == 0);
-}
-
 /* A save by the function for one event. False: it is not one that this function knows, or there is no such function. */
 static bool append_one(pg_store *s, store_entry **entry, int *code, annal_error *error) {
   pg_one room = {0};
@@ -403,12 +426,12 @@ static bool append_one(pg_store *s, store_entry **entry, int *code, annal_error 
   PGresult *result = NULL;
   pg_params_init(&params, s->base.env);
   if (!pg_one_params(s, (*entry)->save, &room, &params)) return false;
-  *code = params.failed ? error_memory(error) : send_until_known(s, s->append_one_sql, &params, &result, error);
+  *code = params.failed ? error_memory(error) : send_until_known(s, NULL, s->append_one_sql, &params, &result, error);
   if (!*code) *code = take_answers(result, entry, 1, error);
   PQclear(result);
   pg_params_free(&params);
   pg_one_free(&room);
-  if (*code && is_without_one(error)) return s->has_append_one = false;
+  if (*code && !error->in_doubt && is_without(error)) return s->has_append_one = false;
   return true;
 }
 

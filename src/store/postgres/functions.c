@@ -9,9 +9,9 @@
 static const struct {
   const char *name, *tag;
 } functions[] = {
-    {"annal_append_1", "$append$"},         {"annal_append_rows_1", "$append_rows$"},
-    {"annal_append_one_1", "$append_one$"}, {"annal_newers_1", "$newers$"},
-    {"annal_newer_1", "$newer$"},           {"annal_matches_1", "$matches$"},
+    {"annal_append_1", "$append$"},         {"annal_append_rows_1", "$append_rows$"}, {"annal_append_one_1", "$append_one$"},
+    {"annal_append_new_1", "$append_new$"}, {"annal_newers_1", "$newers$"},           {"annal_newer_1", "$newer$"},
+    {"annal_matches_1", "$matches$"},
 };
 
 enum { FUNCTIONS = sizeof functions / sizeof *functions };
@@ -48,10 +48,12 @@ int pg_look_at_functions(pg_store *s, pg_conn *conn, const pg_call *call, pg_fun
     if (!same && !found->differ) found->name = functions[i].name;
     found->differ |= !same;
   }
-  s->has_append_one = false;
+  s->has_append_one = s->has_append_new = false;
   for (int row = 0; !code && row < PQntuples(result); row++) {
+    bool may_call = pg_int(result, row, 3) != 0;
     found->ours &= pg_int(result, row, 2) != 0;
-    if (strcmp(PQgetvalue(result, row, 0), "annal_append_one_1") == 0) s->has_append_one = pg_int(result, row, 3) != 0;
+    if (strcmp(PQgetvalue(result, row, 0), "annal_append_one_1") == 0) s->has_append_one = may_call;
+    if (strcmp(PQgetvalue(result, row, 0), "annal_append_new_1") == 0) s->has_append_new = may_call;
   }
   PQclear(result);
   pg_params_free(&params);
@@ -67,7 +69,7 @@ int pg_make_functions(pg_store *s, pg_conn *conn, const pg_call *call, annal_err
   pg_render(&sql, &s->names, NULL, "grant_append_rows.sql");
   pg_render_functions_row(&sql, &s->names);
   int code = sql.failed ? error_memory(error) : pg_script(s, conn, sql.bytes, call, error);
-  if (!code) s->has_append_one = true;
+  if (!code) s->has_append_one = s->has_append_new = true;
   buf_free(&sql);
   return code;
 }

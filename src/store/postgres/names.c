@@ -53,6 +53,7 @@ int pg_names_init(pg_names *names, const base_env *env, const annal_options *opt
                                {"append", "annal_append_1"},
                                {"append_rows", "annal_append_rows_1"},
                                {"append_one", "annal_append_one_1"},
+                               {"append_new", "annal_append_new_1"},
                                {"answer", "annal_answer_1"},
                                {"newer", "annal_newer_1"},
                                {"newers", "annal_newers_1"},
@@ -221,6 +222,7 @@ void pg_render_functions(base_buf *out, const pg_names *names, const char *const
   pg_render(out, names, NULL, "append.sql");
   pg_render(out, names, NULL, "append_rows.sql");
   render_with_branches(out, names, count ? sorted : none, count ? count : 1, "append_one.sql", "append_one_field.sql");
+  pg_render(out, names, NULL, "append_new.sql");
   base_free(out->env, sorted);
 }
 

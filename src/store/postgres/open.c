@@ -101,6 +101,7 @@ static void pg_close(store *base) {
   base_free(env, s->append_sql);
   base_free(env, s->append_marked_sql);
   base_free(env, s->append_one_sql);
+  base_free(env, s->append_new_sql);
   base_free(env, s->append_rows_sql);
   base_free(env, s->append_rows_marked_sql);
   store_free_fields(&s->base);
@@ -161,7 +162,8 @@ static int render_calls(pg_store *s, annal_error *error) {
   s->append_sql = render_call(s, "append_call.sql");
   s->append_rows_sql = render_call(s, "append_rows_call.sql");
   s->append_one_sql = render_call(s, s->base.options->pooled ? "append_one_call_pooled.sql" : "append_one_call.sql");
-  bool done = s->append_sql && s->append_rows_sql && s->append_one_sql;
+  s->append_new_sql = render_call(s, "append_new_call.sql");
+  bool done = s->append_sql && s->append_rows_sql && s->append_one_sql && s->append_new_sql;
   if (s->base.options->pooled) {
     s->append_marked_sql = render_call(s, "append_call_marked.sql");
     s->append_rows_marked_sql = render_call(s, "append_rows_call_marked.sql");

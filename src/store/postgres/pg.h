@@ -61,7 +61,7 @@ void pg_render_text(base_buf *out, const pg_names *names, const char *text); /* 
 void pg_render_functions(base_buf *out, const pg_names *names, const char *const *fields, size_t count);
 void pg_render_functions_row(base_buf *out, const pg_names *names);
 /* Rises with every change of what they are made of, so that of two programs on one store the newer one's functions stay. */
-#define PG_FUNCTIONS_REVISION 6
+#define PG_FUNCTIONS_REVISION 7
 #define PG_FUNCTIONS_KEY "functions" /* absent: revision 1 */
 /* A declared field on "events" or "projections", or on "order" for one of the latter in its order: its index and its row in
  * annal_meta; the names of both. */
@@ -155,7 +155,8 @@ struct pg_store {
   char *append_rows_sql;   /* the same two for saves with rows */
   char *append_rows_marked_sql;
   char *append_one_sql;
-  bool has_append_one;           /* its function is there, and this role may call it; the queue's leader finds out */
+  char *append_new_sql;
+  bool has_append_one, has_append_new; /* the function is there, and this role may call it; the queue's leader finds out */
   _Atomic(size_t) largest_event; /* that this handle has met, where it matters for pages */
   atomic_bool has_large;         /* some events may be large: their table has a TOAST table that is not empty */
 };

@@ -25,11 +25,11 @@ select format('the table "%s" lacks its primary key, or the uniqueness of its id
                              where i.indrelid = r.oid and i.indisunique and i.indisvalid and i.indnkeyatts = 1 and a.attname = 'id')))
 union all
 select format('the function %s is missing, or not as annal made it', f.name)
-  from (values ('annal_append_1', true), ('annal_append_rows_1', false), ('annal_append_one_1', true), ('annal_newers_1', false), ('annal_newer_1', false), ('annal_matches_1', false)) as f (name, definer)
+  from (values ('annal_append_1', true), ('annal_append_rows_1', false), ('annal_append_one_1', true), ('annal_append_new_1', true), ('annal_newers_1', false), ('annal_newer_1', false), ('annal_matches_1', false)) as f (name, definer)
  where not exists (select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
                     where n.nspname = $1 and p.proname = f.name and p.prosecdef = f.definer)
 union all
 select format('everybody may append: revoke all on function %I.%I from public', $1, p.proname)
   from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
   cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as g
- where n.nspname = $1 and p.proname in ('annal_append_1', 'annal_append_one_1') and g.grantee = 0
+ where n.nspname = $1 and p.proname in ('annal_append_1', 'annal_append_one_1', 'annal_append_new_1') and g.grantee = 0

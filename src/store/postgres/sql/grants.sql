@@ -4,7 +4,7 @@ grant usage on schema @schema@ to @reader@;
 grant select on @events@, @projections@, @meta@, @checkpoints@, @parked@ to @reader@;
 
 create role @writer@ nologin in role @reader@;
-grant execute on function @append@, @append_rows@, @append_one@ to @writer@;
+grant execute on function @append@, @append_rows@, @append_one@, @append_new@ to @writer@;
 grant insert, update on @projections@ to @writer@;
 
 create role @worker@ nologin in role @writer@;
