@@ -104,7 +104,7 @@ typedef struct handle_batch {
   size_t count;
   bool ids_are_new; /* all of them were made here */
   bool was_stored;  /* by an earlier save under the same ids; said by handle_store */
-  script_app *app; /* by which they were checked, retained; NULL: none */
+  script_app *app;  /* by which they were checked, retained; NULL: none */
   intake intake;
 } handle_batch;
 

@@ -83,7 +83,7 @@ typedef struct store_save {
   size_t count;                     /* at least 1 */
   const annal_condition *condition; /* or NULL */
   bool keep_created_at;             /* import: created_at is given, must not step back, must not lie in the future */
-  bool ids_are_new;                 /* made for this save, which was not tried before: none can be stored. A hint that saves time */
+  bool ids_are_new;                 /* made for this save alone: none of them can be stored. A hint, which may be wrong */
   const store_guard *guards;        /* looked at after the condition; NULL: none */
   size_t guard_count;
   const store_save_row *rows; /* each instance once; NULL: none */

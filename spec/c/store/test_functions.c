@@ -202,9 +202,9 @@ static void an_older_store_learns_to_append_with_rows(void **state) {
 /* Whoever changes what the functions are made of lets the revision rise, and writes down both here. */
 static void the_revision_rises_with_the_text(void **state) {
   (void)state;
-  static const char *const files[] = {"matches.sql",     "newer.sql",        "newer_field.sql",
-                                      "newers.sql",      "newers_field.sql", "append.sql",
-                                      "append_rows.sql", "append_one.sql",   "append_one_field.sql", "append_new.sql"};
+  static const char *const files[] = {"matches.sql",          "newer.sql",     "newer_field.sql", "newers.sql",
+                                      "newers_field.sql",     "append.sql",    "append_rows.sql", "append_one.sql",
+                                      "append_one_field.sql", "append_new.sql"};
   static const char known[] = "64f50f0c55a04be32e8b97fdc608f346";
   base_env env;
   annal_options options = {.size = sizeof options};

@@ -157,8 +157,8 @@ struct pg_store {
   char *append_one_sql;
   char *append_new_sql;
   bool has_append_one, has_append_new; /* the function is there, and this role may call it; the queue's leader finds out */
-  _Atomic(size_t) largest_event; /* that this handle has met, where it matters for pages */
-  atomic_bool has_large;         /* some events may be large: their table has a TOAST table that is not empty */
+  _Atomic(size_t) largest_event;       /* that this handle has met, where it matters for pages */
+  atomic_bool has_large;               /* some events may be large: their table has a TOAST table that is not empty */
 };
 
 /* The host's clock, in `bytes`, which the parameter borrows; SQL null where the server's counts. */
