@@ -85,7 +85,9 @@
 #define LIMIT_KEEP_PIECE_US 1000000    /* a piece that takes longer says so often that it goes on */
 #define LIMIT_OVERTAKEN_US 3000000     /* who was overtaken leaves a set to others for as long as it moves every so often */
 #define LIMIT_GIVE_WAY_EVENTS 10000 /* a set that is to be served and so little behind is about to: the served one's worker … */
-#define LIMIT_GIVE_WAY_US 1000000   /* … stands still, for as long as that set moves every so often */
+#define LIMIT_GIVE_WAY_US 1000000   /* … stands still, as long as that set moves every so often, … */
+#define LIMIT_STAND_US 3000000      /* … but not longer than this, in which some ten thousand events are folded, … */
+#define LIMIT_STAND_SHARE 10        /* … and not again before so many times as long */
 #define LIMIT_SET_UNUSED_US                                                                                                      \
   (INT64_C(7) * 24 * 3600 * 1000000)                   /* a set that nobody uses is kept for a week: to go back to old code */
 #define LIMIT_CLEAN_EVERY_US (INT64_C(3600) * 1000000) /* and that is looked at so often */

@@ -27,6 +27,8 @@ typedef struct kept_set {
   int64_t cleaned_at;                      /* monotonic */
   int64_t other_touch;      /* when the set that is to take this one's place was seen to be written last, and … */
   int64_t other_touched_at; /* … when that was seen first; monotonic */
+  int64_t stands_since;     /* monotonic: it gives way; 0: it does not */
+  int64_t goes_until;       /* monotonic: before it does so again */
 } kept_set;
 
 struct fold_keeper {
@@ -134,18 +136,35 @@ static bool is_others(const fold_keeper *keeper, const kept_set *set, const stor
          base_now(keeper->env) - found->touched_at < LIMIT_OVERTAKEN_US;
 }
 
-/* The set that is to take the place of this one, which is served, is close behind: it stands still for a moment, because readers are
- * not taken back, and who folds more slowly would be late each time. */
-static int gives_way(fold_keeper *keeper, kept_set *set, const store_set *found, bool *gives, annal_error *error) {
+/* Whether the set that is to take the place of this one is close behind, and moves. */
+static int is_followed(fold_keeper *keeper, kept_set *set, const store_set *found, bool *followed, annal_error *error) {
   store_set other;
   int64_t now = base_monotonic();
-  *gives = false;
-  if (is_wanted(set, found) || !is_served(set, found)) return ANNAL_OK;
   int code = store_set_look(keeper->store, set->projection->name, found->kept.wanted, &other, error);
-  if (code || !other.sound || found->checkpoint.position - other.checkpoint.position > LIMIT_GIVE_WAY_EVENTS) return code;
+  if (code) return code;
+  int64_t behind = found->checkpoint.position - other.checkpoint.position;
   if (other.touched_at != set->other_touch) set->other_touched_at = now;
   set->other_touch = other.touched_at;
-  *gives = now - set->other_touched_at < LIMIT_GIVE_WAY_US;
+  *followed = other.sound && behind > 0 && behind <= LIMIT_GIVE_WAY_EVENTS && now - set->other_touched_at < LIMIT_GIVE_WAY_US;
+  return ANNAL_OK;
+}
+
+/* A set that is served stands still for a moment where another is about to take its place: readers are not taken back, and who folds
+ * more slowly would be late each time. It is a moment, and a small part of the time, whatever the other does. */
+static int gives_way(fold_keeper *keeper, kept_set *set, const store_set *found, bool *gives, annal_error *error) {
+  bool followed = false;
+  int64_t now = base_monotonic();
+  *gives = false;
+  int code = is_wanted(set, found) || !is_served(set, found) ? ANNAL_OK : is_followed(keeper, set, found, &followed, error);
+  if (code) return code;
+  if (!followed) {
+    set->stands_since = 0;
+  } else if (now >= set->goes_until) {
+    if (!set->stands_since) set->stands_since = now;
+    *gives = now - set->stands_since < LIMIT_STAND_US;
+    if (!*gives) set->goes_until = now + LIMIT_STAND_US * LIMIT_STAND_SHARE;
+    if (!*gives) set->stands_since = 0;
+  }
   return ANNAL_OK;
 }
 

@@ -12,7 +12,8 @@
  *     has changed nothing.
  *  3. A checkpoint holds the id of its event, and whoever reads it is told whether that event is still stored.
  *  4. Which set is served changes by one UPDATE of one row, and only from what was seen before; and to a set whose checkpoint is not
- *     before that of the set it replaces, unless that one was made from another log than this. */
+ *     before that of the set it replaces, unless that one was made from another log than this. (Rows that are ahead of it, as saves
+ *     write them of what is kept inline, do not count.) */
 #ifndef STORE_KEPT_H
 #define STORE_KEPT_H
 

@@ -196,6 +196,26 @@ static void a_table_with_rules_is_left_to_the_other(void **state) {
   assert_string_equal(ids_of(f, &(annal_selection){.size = sizeof(annal_selection)}), "a1 a2 a3");
 }
 
+/* What policies hide from their owner, and what a partition's trigger makes of an event, the count does not show. */
+static void a_table_with_policies_is_left_to_the_other(void **state) {
+  fixture *f = *state;
+  batch b;
+  PGconn *conn = session(f);
+  fixture_sql(f, NULL, "alter table events enable row level security");
+  append(f->store, &b, TEXTS("a1", "a2", "a3"));
+  expect_stored(&b, 1);
+  assert_false(goes_there(f->store));
+  /* A table that others have made: one of the program's is no table of partitions. */
+  run(conn,
+      "drop table events; create table events (position bigint primary key, id text collate \"C\", type text collate \"C\", "
+      "version int, data json, metadata json, created_at timestamptz) partition by range (position);"
+      "create table events_1 partition of events for values from (0) to (1000)");
+  fixture_reopen(f);
+  append(f->store, &b, TEXTS("b1", "b2", "b3"));
+  assert_false(goes_there(f->store));
+  PQfinish(conn);
+}
+
 /* ---- What holds for it as for the other ---------------------------------------------------------------------------------------- */
 
 static const char *const call = "select annal_append_new_1('{x}', '{T}', '{1}', array['{}'::json], null)";
@@ -329,6 +349,7 @@ int main(void) {
       TEST(of_a_batch_the_culprit_alone_fails),
       TEST(a_table_with_triggers_is_left_to_the_other),
       TEST(a_table_with_rules_is_left_to_the_other),
+      TEST(a_table_with_policies_is_left_to_the_other),
       TEST(it_refuses_other_settings),
       TEST(what_is_appended_is_durable),
       TEST(it_counts_on_under_the_lock),

@@ -334,7 +334,7 @@ static bool is_without(const annal_error *error) {
   return strcmp(error->sqlstate, "42883") == 0 || strcmp(error->sqlstate, "42501") == 0;
 }
 
-/* Whether what the quick way has met is to be asked again of the function that looks at each save; and whether it is the last time. */
+/* Whether what the quick way has met is to be asked again of the function that looks at each save; and whether it was the last time. */
 static bool asks_again(pg_store *s, const annal_error *error) {
   bool unfit = is_without(error) || strcmp(error->sqlstate, "0A000") == 0;
   if (unfit) s->has_append_new = false;
@@ -353,7 +353,7 @@ static int send_until_known(pg_store *s, const char *quick, const char *sql, con
     code = attempt(s, quick ? quick : sql, params, &call, result, &unknown, error);
     bool was_quick = quick != NULL;
     quick = NULL;
-    if (code && was_quick && !unknown && asks_again(s, error)) continue;
+    if (code && was_quick && asks_again(s, error)) continue;
     if (!code || pg_is_content(error)) return code;
     bool again = pg_lost(&s->writer) ? error->retryable : unknown;
     if (!again || pg_interrupted(s, &call) || !pg_wait_before_retry(s, &call, &pause_ms)) break;
@@ -404,7 +404,7 @@ static int append_live(pg_store *s, pg_conn *within, const pg_call *call, store_
   pg_params_binary(&params, PG_INT4, s->lock_ms == PG_LOCK_MS_DEFAULT ? NULL : lock_ms, sizeof lock_ms);
   pg_params_clock(s, &params, clock);
   const char *sql = call_sql(s, pg_save_rows_add(&rows, s->base.env, entries, count, &params), within != NULL);
-  const char *quick = are_new(s, entries, count) ? s->append_new_sql : NULL;
+  const char *quick = !within && are_new(s, entries, count) ? s->append_new_sql : NULL;
   pg_put32(mark, s->mark);
   if (s->append_marked_sql && !within) pg_params_binary(&params, PG_INT4, mark, sizeof mark);
   int code = params.failed ? error_memory(error)

@@ -3,8 +3,8 @@
 -- the call, as it refuses two equal ones, and whoever called asks @append@, which looks at each save. The protocol is the same: the
 -- lock in a statement of its own, then what is newest, the insert.
 --
--- What the table has taken is counted only. That says all where no trigger and no rule of the owner's can change an event, which is
--- looked at afterwards: from the insert on to the end nobody can give the table one.
+-- What the table has taken is counted only. That says all where it is a plain table on which no trigger, rule or policy of the owner's
+-- can change or hide an event, which is looked at afterwards: from the insert on to the end nobody can give it one.
 create or replace function @append_new@(
   event_ids text[], event_types text[], event_versions int[], event_data json[],
   event_metadata json[]  -- null: none has any
@@ -30,8 +30,9 @@ begin
       from generate_series(1, cardinality(event_ids)) n;
   get diagnostics kept = row_count;
   if kept <> cardinality(event_ids)
-     or exists (select from pg_class c where c.oid = @events_literal@::regclass and (c.relhastriggers or c.relhasrules)) then
-    raise exception 'annal appends to a table with triggers or rules in another way'
+     or not exists (select from pg_class c where c.oid = @events_literal@::regclass and c.relkind = 'r'
+                       and not c.relhastriggers and not c.relhasrules and not c.relrowsecurity) then
+    raise exception 'annal appends in another way to a table with triggers, rules, policies or partitions'
       using errcode = 'feature_not_supported';
   end if;
   return row(null, null, array[head + 1], array[clock], null, null, null)::@answer@;
