@@ -157,14 +157,13 @@ static int gives_way(fold_keeper *keeper, kept_set *set, const store_set *found,
   *gives = false;
   int code = is_wanted(set, found) || !is_served(set, found) ? ANNAL_OK : is_followed(keeper, set, found, &followed, error);
   if (code) return code;
-  if (!followed) {
-    set->stands_since = 0;
-  } else if (now >= set->goes_until) {
-    if (!set->stands_since) set->stands_since = now;
-    *gives = now - set->stands_since < LIMIT_STAND_US;
-    if (!*gives) set->goes_until = now + LIMIT_STAND_US * LIMIT_STAND_SHARE;
-    if (!*gives) set->stands_since = 0;
-  }
+  if (!followed) set->stands_since = 0;
+  if (!followed || now < set->goes_until) return ANNAL_OK;
+  if (!set->stands_since) set->stands_since = now;
+  *gives = now - set->stands_since < LIMIT_STAND_US;
+  if (*gives) return ANNAL_OK;
+  set->goes_until = now + (int64_t)LIMIT_STAND_SHARE * LIMIT_STAND_US; /* it has stood long enough */
+  set->stands_since = 0;
   return ANNAL_OK;
 }
 

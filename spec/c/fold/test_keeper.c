@@ -114,7 +114,7 @@ static void it_does_not_stand_still_for_ever(void **unused) {
   stage s;
   int64_t began = base_monotonic();
   start(&s, 5);
-  while (own_position(&s) == 8 && base_monotonic() - began < INT64_C(20) * LIMIT_STAND_US) {
+  while (own_position(&s) == 8 && base_monotonic() - began < INT64_C(5) * LIMIT_STAND_US) {
     build_other(&s, false);
     work(&s);
     usleep(10000);
