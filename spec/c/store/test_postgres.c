@@ -213,6 +213,32 @@ static void a_row_is_found_by_its_key(void **state) {
 }
 
 /* Rows of a set that is being made are so new that the planner knows of none of them: it must not compare each with each. */
+/* How often the last statement of the store's connection for reading was planned for its values, and how often run by the plan for all. */
+static void expect_plans(fixture *f, const char *for_values, const char *once) {
+  pg_conn *conn = &((pg_store *)f->store)->readers[0];
+  char sql[160];
+  unsigned name = conn->names[conn->statement_count - 1];
+  snprintf(sql, sizeof sql, "select custom_plans from pg_prepared_statements where name = 'annal_%u'", name);
+  assert_string_equal(ask(conn->pq, sql), for_values);
+  snprintf(sql, sizeof sql, "select generic_plans from pg_prepared_statements where name = 'annal_%u'", name);
+  assert_string_equal(ask(conn->pq, sql), once);
+}
+
+/* Which index events are read along does not depend on values, and that of rows does. */
+static void reads_of_events_are_planned_once(void **state) {
+  fixture *f = *state;
+  annal_stream stream = {DATA(FIELD("k", "x"))};
+  store_query rows = {.type = "T", .fingerprint = "f1", .data = stream.data, .data_count = 1};
+  for (int i = 0; i < 4; i++) assert_string_equal(ids_of_stream(f, stream), "");
+  expect_plans(f, "0", "4");
+  for (int i = 0; i < 2; i++) assert_ok(store_query_rows(f->store, &rows, ignore_row, NULL, &test_error));
+  assert_true(((pg_store *)f->store)->readers[0].plans_once == false);
+  assert_string_equal(ids_of_stream(f, stream), "");
+  assert_string_equal(ask(((pg_store *)f->store)->readers[0].pq, "show plan_cache_mode"), "force_generic_plan");
+  assert_ok(store_query_rows(f->store, &rows, ignore_row, NULL, &test_error));
+  assert_string_equal(ask(((pg_store *)f->store)->readers[0].pq, "show plan_cache_mode"), "auto");
+}
+
 static void new_rows_are_looked_up_by_their_keys(void **state) {
   fixture *f = *state;
   static const struct {
@@ -877,6 +903,7 @@ int main(void) {
       TEST(conditions_go_along_their_index),
       TEST(queries_of_rows_go_along_their_indexes),
       TEST(a_row_is_found_by_its_key),
+      TEST(reads_of_events_are_planned_once),
       TEST(new_rows_are_looked_up_by_their_keys),
       TEST(saves_of_one_call_see_each_other),
       TEST(the_culprit_of_an_error_fails_alone),

@@ -79,6 +79,7 @@ static int check_server(pg_store *s, pg_conn *conn, annal_error *error) {
 }
 
 static int set_session(pg_store *s, pg_conn *conn, const pg_call *call, annal_error *error) {
+  conn->plans_once = false;
   if (s->base.options->pooled) return ANNAL_OK; /* the session is shared with others: pg_probe looks at it */
   pg_params params;
   pg_params_init(&params, s->base.env);
@@ -345,8 +346,19 @@ static int submit(pg_store *s, pg_conn *conn, const char *sql, const pg_params *
   return ANNAL_OK;
 }
 
+/* Of connections for reading alone: behind a pooler nothing is prepared, and in a transaction of the caller's it would be undone with
+ * that. */
+static int set_plans(pg_store *s, pg_conn *conn, pg_plans plans, const pg_call *call, annal_error *error) {
+  bool once = plans == PG_PLANS_ONCE, reads = conn >= s->readers && conn < s->readers + s->reader_count;
+  if (plans == PG_PLANS_ANY || once == conn->plans_once || !reads || s->base.options->pooled) return ANNAL_OK;
+  int code = pg_script(s, conn, once ? "set plan_cache_mode = force_generic_plan" : "set plan_cache_mode = auto", call, error);
+  if (!code) conn->plans_once = once;
+  return code;
+}
+
 int pg_send(pg_store *s, pg_conn *conn, const char *sql, const pg_params *params, const pg_call *call, annal_error *error) {
-  int code = submit(s, conn, sql, params, call, error);
+  int code = params ? set_plans(s, conn, params->plans, call, error) : ANNAL_OK;
+  if (!code) code = submit(s, conn, sql, params, call, error);
   return code ? code : flush(s, conn, call, error);
 }
 

@@ -96,6 +96,7 @@ typedef struct pg_conn {
   size_t statement_count;
   uint32_t next_name;
   int64_t usual_us;        /* how long its answers took of late */
+  bool plans_once;         /* its session is set to PG_PLANS_ONCE */
   bool marked;             /* its session bears the handle's mark */
   bool submitted;          /* a statement was handed to libpq; for append.c, which sets it back */
   bool sent;               /* an answer is still to come */
@@ -104,8 +105,14 @@ typedef struct pg_conn {
   struct pg_cursor *ahead; /* the pool's: the cursor whose next page is under way here, while it is not lent */
 } pg_conn;
 
+/* How a statement for reading is planned. Events are read along one index whatever the values are (store/query.h): once for all of
+ * them. The server by itself would plan most such reads anew in a large log, which takes twice as long as the read. Which index is good
+ * for rows is for the values to say. */
+typedef enum pg_plans { PG_PLANS_ANY, PG_PLANS_ONCE, PG_PLANS_BY_VALUES } pg_plans;
+
 typedef struct pg_params {
   const base_env *env;
+  pg_plans plans; /* as the connection has it, unless it is said */
   int count, capacity;
   const char **values; /* borrowed, or numbers' 8 bytes */
   int *lengths;

@@ -158,6 +158,7 @@ static int send_row_query(pg_cursor *c, pg_conn *conn, annal_error *error) {
   pg_params params;
   pg_params_init(&params, c->s->base.env);
   pg_params_query(&params, c->row_query);
+  params.plans = PG_PLANS_ONCE;
   int code = pg_send(c->s, conn, c->row_query->sql.bytes, &params, &c->call, error);
   pg_params_free(&params);
   return code;
@@ -178,6 +179,7 @@ static int send_page(pg_cursor *c, pg_conn *conn, annal_error *error) {
   pg_render_text(&table, &c->s->names, "@events@");
   pg_params params;
   pg_params_init(&params, c->s->base.env);
+  params.plans = PG_PLANS_ONCE;
   q.failed |= columns.failed || table.failed;
   c->proves = has_reach(c);
   if (!q.failed) {

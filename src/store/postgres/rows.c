@@ -238,6 +238,7 @@ static int run_query(pg_store *s, const store_sought *sought, query_sets sets, c
   pg_params_init(&params, s->base.env);
   bool built = build_query(s, sought, sets, &q, &sql);
   pg_params_query(&params, &q);
+  params.plans = PG_PLANS_BY_VALUES;
   int code = built ? pg_run(s, sql.bytes, &params, call, result, error) : error_memory(error);
   pg_params_free(&params);
   buf_free(&sql);
