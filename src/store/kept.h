@@ -96,9 +96,9 @@ typedef struct store_advance {
   size_t parked_count;
   const char *const *resumed; /* ids that were parked and are no more */
   size_t resumed_count;
-  bool
-      serve; /* the set is served from now on, if it is still the wanted one of what was found at the beginning, and knows of every
-               * event that the served one knows of: who reads is never taken back */
+  /* The set is served from now on, if it is still the wanted one of what was found at the beginning, and knows of every event that the
+   * served one knows of: who reads is never taken back. */
+  bool serve;
 } store_advance;
 
 typedef struct store_advanced {
