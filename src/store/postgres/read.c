@@ -1,7 +1,7 @@
 /* Reading events: pages of a prepared statement, the next asked for before the one in hand is folded. Role: read, read_row, head
  * and position_of of the backend.
  *
- * The head is taken by the first statement, in its snapshot, and later pages end there. A page that was lost with its connection
+ * The head is taken by the first statement for events alone, in its snapshot, and later pages end there. A page that was lost with its connection
  * is asked for again from the last position: what was handed out stays true, for the log only grows. Each page may come from another
  * server than the one before: it says by itself, out of its own snapshot, whether that has what was seen before (reach.sql). Otherwise
  * a server that lags would end the read early, or skip what it does not have yet. */
@@ -494,7 +494,8 @@ int pg_read_correlated(store *base, const annal_selection *selection, const char
 
 /* ---- A row and what came after it ------------------------------------------------------------------------------------------ */
 
-/* One statement: the row, if there is one, padded to the columns of an event; then the events from its position on. */
+/* One statement: the row, if there is one, padded to the columns of an event; then the events from its position on. They mostly fit into
+ * one page, and to take the head would cost a tenth of it all: where they do not, the second page's statement takes it. */
 static int build_read_row(pg_cursor *c, query *q, const char *type, const char *fingerprint, const char *id) {
   base_buf columns, table, reach;
   buf_init(&columns, c->s->base.env);
@@ -503,13 +504,12 @@ static int build_read_row(pg_cursor *c, query *q, const char *type, const char *
   query_begin(c, q);
   buf_text(&columns, PG_EVENT_COLUMNS ", null::timestamptz");
   c->page_rows = rows_of_page(c);
-  add_head(&columns, c);
   pg_render_text(&table, &c->s->names, "@events@");
   query_bind_text(q, type);
   query_bind_text(q, fingerprint);
   query_bind_text(q, id);
   c->proves = has_reach(c);
-  if (c->proves) add_reach(&reach, q, c, ", null::timestamptz, null::int8");
+  if (c->proves) add_reach(&reach, q, c, ", null::timestamptz");
   q->failed |= reach.failed;
   const pg_word own[] = {{"reach", reach.bytes ? reach.bytes : ""}, {NULL, NULL}};
   pg_render(&q->sql, &c->s->names, own, "read_row.sql");

@@ -4,5 +4,5 @@ with r as materialized (
   select p.position, p.latest_event_id, p.data, p.state, p.created_at, p.updated_at from @projections@ p
    where p.type = $1::text and p.fingerprint = $2::text and p.id = $3::text
 )
-@reach@select r.position, r.latest_event_id, null::text, 0, r.data, r.state, r.created_at, r.updated_at, null::bigint from r
+@reach@select r.position, r.latest_event_id, null::text, 0, r.data, r.state, r.created_at, r.updated_at from r
 union all
