@@ -126,6 +126,42 @@ static void a_row_comes_with_the_events_from_its_own_on(void **state) {
   store_cursor_close(cursor);
 }
 
+/* They come in pages, whole and in order, and the read ends though more are saved all the time. */
+static void what_is_newer_than_a_row_may_be_much(void **state) {
+  fixture *f = *state;
+  enum { NEWER = 2500, PAGES = 50 };
+  fill_events(f);
+  put(f, "f1", "odd", "1", 7);
+  annal_stream stream = {DATA(FIELD("k", "odd"))};
+  char id[32];
+  for (int i = 0; i < NEWER; i++) {
+    snprintf(id, sizeof id, "n%d", i);
+    save_one(f, id, "A", "{\"k\":\"odd\"}");
+  }
+  int64_t stored = head_of(f), last = 0;
+  store_row row;
+  store_cursor *cursor;
+  store_page page = {.count = 1};
+  int64_t events = 0;
+  assert_ok(store_read_row(f->store, "CART", "f1", "odd", &stream, 1, NULL, &row, &cursor, &test_error));
+  assert_int_equal(row.position, 7);
+  for (int pages = 0; page.count > 0; pages++) {
+    assert_true(pages < PAGES);
+    assert_ok(store_cursor_next(cursor, &page, &test_error));
+    for (size_t i = 0; i < page.count; i++) {
+      assert_true(page.events[i].position > last);
+      last = page.events[i].position;
+    }
+    events += (int64_t)page.count;
+    snprintf(id, sizeof id, "late%d", pages);
+    save_one(f, id, "A", "{\"k\":\"odd\"}");
+  }
+  store_cursor_close(cursor);
+  assert_true(last >= stored);
+  assert_int_equal(events,
+                   2 + NEWER + (last - stored)); /* the row's own and the one after it; those; what came late and is seen */
+}
+
 static void without_a_row_events_come_from_the_first_on(void **state) {
   fixture *f = *state;
   fill_events(f);
@@ -407,6 +443,7 @@ int main(void) {
       TEST(a_row_saved_by_hand_gives_way_to_an_equal_position_too),
       TEST(rows_are_written_together),
       TEST(a_row_comes_with_the_events_from_its_own_on),
+      TEST(what_is_newer_than_a_row_may_be_much),
       TEST(without_a_row_events_come_from_the_first_on),
       TEST(rows_come_in_bytewise_order_of_id),
       TEST(rows_are_found_by_fields_of_the_view),
