@@ -97,7 +97,7 @@ typedef struct store_advance {
   const char *const *resumed; /* ids that were parked and are no more */
   size_t resumed_count;
   /* The set is served from now on, if it is still the wanted one of what was found at the beginning, and knows of every event that the
-   * served one knows of: who reads is never taken back. */
+   * served one knows of: who reads is not taken back to before what a worker has folded. */
   bool serve;
 } store_advance;
 

@@ -9,14 +9,17 @@
 
 static char schema[64];
 
-/* NULL: the database is not to be tried. */
+/* NULL: the database is not to be tried, and that is said. */
 static annal_store *open_on(place *p, bool postgres) {
   annal_error error;
   annal_store *opened = NULL;
   const char *server = getenv("ANNAL_TEST_PG");
   annal_options options = {.size = sizeof options, .schema = postgres ? schema : NULL};
   char path[512];
-  if (postgres && (!server || !*server)) return NULL;
+  if (postgres && (!server || !*server)) {
+    fprintf(stderr, "\n*** SKIPPED: forks were NOT tested on PostgreSQL: ANNAL_TEST_PG names no server ***\n\n");
+    return NULL;
+  }
   snprintf(schema, sizeof schema, "fork_%ld", (long)getpid());
   snprintf(path, sizeof path, "%s/fork.db", p->directory);
   expect_ok(annal_open(postgres ? server : path, &options, &opened, &error), &error);
